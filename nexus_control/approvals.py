@@ -10,10 +10,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, NamedTuple, NotRequired, TypeAlias, cast
 
+from typing_extensions import TypedDict
+
+from nexus_control.policy import Policy
 from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.instants import parse_instant
+from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import Assurance
 from nexus_control.values.seating import Seating, most_slots
 
@@ -221,6 +225,72 @@ def lacking(
 ) -> dict[str, int]:
     """How many more each group needs, once these people, by folded id, fill as many slots as they can."""
     return most_slots(slots, (belongs.get(person, ()) for person in sorted(people))).lacking
+
+
+def missing_approvals(given: int, required: int, free: Mapping[str, int]) -> int:
+    """The fewest approvals that could make up the quorum. `free` says how many more each group needs."""
+    return max(required - given, sum(free.values()))
+
+
+class AwaitedGroup(TypedDict):
+    """How many approvals of a group are still missing, and its members who can still approve."""
+
+    missing: int
+    eligible: list[str]
+
+
+class AwaitedData(TypedDict):
+    """The approvals that are still missing. `eligible` are the ids that can still approve; None is anyone, but not the
+    requester unless `requester_may_approve`. `groups` are those of which approvals are missing.
+    """
+
+    missing: int
+    eligible: list[str] | None
+    requester_may_approve: bool
+    min_assurance: Assurance | None
+    groups: NotRequired[dict[str, AwaitedGroup]]
+
+
+def awaited(
+    policy: Policy,
+    members: Mapping[str, Sequence[str]],
+    requester: Actor | None,
+    approved: Sequence[str] = (),
+) -> AwaitedData:
+    """Who may still approve, and which slots of groups that would fill, after these people have `approved`. `members`
+    are those of each group that the policy names.
+    """
+    free = lacking(policy.required_from or {}, groups_by_person(members), map(fold_id, approved))
+
+    def able(ids: Iterable[str]) -> list[str]:
+        return list(policy.able(ids, requester, approved))
+
+    data: AwaitedData = {
+        "missing": missing_approvals(len(approved), policy.min_approvals, free),
+        "eligible": able(policy.approvers) if policy.approvers else None,
+        "requester_may_approve": policy.allow_requester_approval,
+        "min_assurance": policy.min_assurance,
+    }
+    if free:
+        data["groups"] = {
+            group: {"missing": missing, "eligible": able(members.get(group, ()))}
+            for group, missing in free.items()
+        }
+    return data
+
+
+def unattainable(data: AwaitedData) -> tuple[int, dict[str, int]]:
+    """How many of the missing approvals nobody is left to give, and how many of each group. Ids that look alike count
+    once.
+    """
+    groups, eligible = data.get("groups", {}), data["eligible"]
+    left = data["missing"] if eligible is None else len({skeleton(each) for each in eligible})
+    belongs = dict[str, list[str]]()
+    for group, lack in groups.items():
+        for person in {skeleton(each) for each in lack["eligible"]}:
+            belongs.setdefault(person, []).append(group)
+    free = {group: lack["missing"] for group, lack in groups.items()}
+    return max(data["missing"] - left, 0), most_slots(free, belongs.values()).lacking
 
 
 @dataclass(frozen=True, slots=True)

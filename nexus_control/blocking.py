@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from typing_extensions import TypedDict
 
-from nexus_control.approvals import Authority
+from nexus_control.approvals import Authority, missing_approvals
 from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
 from nexus_control.values.executions import Cover, is_repeatable, lack_words
-from nexus_control.values.groups import slot_words
+from nexus_control.values.groups import of_each_group
 from nexus_control.values.payloads import PolicyAttachedPayload
 
 ORDER: Final = (
@@ -160,39 +160,31 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
     given = active if authority is None else facts.current_approvals(at, authority)
     if facts.is_approved(at, authority):
         return
+    lacking = facts.lacking(at, authority)
+    groups = {"groups": lacking} if lacking else {}
     expired = facts.tally().standing - active
     if expired:
         yield BlockingReason(
             "APPROVAL_EXPIRED",
             f"{expired} approval{'s' * (expired > 1)} expired",
-            {"expired_count": expired, "current_valid": given, "required": required},
+            {"expired_count": expired, "current_valid": given, "required": required, **groups},
         )
     yield from _rehearsal_reasons(facts, at, given)
-    lacking = facts.lacking(at, authority)
-    groups = {"groups": lacking} if lacking else {}
     if not facts.is_approved(at):
         missing = missing_approvals(given, required, lacking)
         yield BlockingReason(
             "MISSING_APPROVALS",
-            f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required}){_of(lacking)}",
+            f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required}){of_each_group(lacking or None)}",
             {"required": required, "current": given, "missing": missing, **groups},
         )
     if given < active:
+        said = f"Only {given} of {required}" if given < required else f"{given} of {active}"
         yield BlockingReason(
             "IMPORTED_APPROVALS",
-            f"Only {given} of {required} approvals carry authority here{_of(lacking)}; imported ones are evidence, and"
-            " so are signatures that nobody here trusts",
+            f"{said} approvals carry authority here{of_each_group(lacking or None)}; imported ones are evidence, and so"
+            " are signatures that nobody here trusts",
             {"required": required, "with_authority": given, "imported": active - given, **groups},
         )
-
-
-def missing_approvals(given: int, required: int, lacking: Mapping[str, int]) -> int:
-    """The fewest approvals that could make up the quorum. `lacking` says how many more each group needs."""
-    return max(required - given, sum(lacking.values()))
-
-
-def _of(lacking: Mapping[str, int]) -> str:
-    return f", still needed: {slot_words(lacking)}" if lacking else ""
 
 
 def _rehearsal_reasons(facts: Facts, at: datetime, given: int) -> Iterator[BlockingReason]:

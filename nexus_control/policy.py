@@ -7,7 +7,8 @@ from typing import Any, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.values.actors import Actor, fold_id, id_problem
-from nexus_control.values.groups import slots_of
+from nexus_control.values.groups import slot_words, slots_of
+from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import (
     ASSURANCES,
     MODES,
@@ -148,16 +149,23 @@ class Policy(PolicyFields):
         """
         return self.able(self.approvers, requester)
 
-    def able(self, ids: Sequence[str], requester: Actor | None) -> tuple[str, ...]:
-        """Those of these people who may approve a request of this requester.
+    def able(
+        self, ids: Iterable[str], requester: Actor | None, approved: Iterable[str] = ()
+    ) -> tuple[str, ...]:
+        """Those of these people who may still approve a request of this requester, after those who have `approved`.
 
-        >>> Policy(approvers=["bob", "eve"], allow_requester_approval=False).able(["bob", "dan"], Actor("human", "Eve"))
-        ('bob',)
+            >>> Policy(allow_requester_approval=False).able(["bob", "dan", "eve"], Actor("human", "Eve"), ["dan"])
+            ('bob',)
+
+        An id that looks like one that has a part in the decision already is of nobody who may.
         """
-        barred = None if requester is None or self.allow_requester_approval else requester.key
+        barred = {skeleton(each) for each in approved}
+        if requester is not None and not self.allow_requester_approval:
+            barred.add(skeleton(requester.id))
         named = _folded(self.approvers)
-        people = ((each, fold_id(each)) for each in ids)
-        return tuple(each for each, key in people if key != barred and (not named or key in named))
+        return tuple(
+            each for each in ids if skeleton(each) not in barred and (not named or fold_id(each) in named)
+        )
 
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
         """Whether this assurance of an approver suffices. None, for an old approval, means declared.
@@ -208,20 +216,30 @@ class PolicyValidationResult:
 
 
 def validate_execution_request(
-    policy: Policy, mode: str, approval_count: int, adapter_capabilities: Iterable[str] | None = None
+    policy: Policy,
+    mode: str,
+    approval_count: int,
+    adapter_capabilities: Iterable[str] | None = None,
+    *,
+    groups_missing: Mapping[str, int] | None = None,
 ) -> PolicyValidationResult:
-    """Judge mode, number of approvals and capabilities of one execution.
+    """Judge mode, approvals and capabilities of one execution.
 
         >>> validate_execution_request(Policy(2), "dry_run", approval_count=1).errors
         ('Insufficient approvals: 1 of 2',)
 
-    Unknown capabilities (None) satisfy no requirement.
+    `groups_missing` is how many more approvals each group of `required_from` needs: {} where it needs no more. Unknown
+    capabilities (None) satisfy no requirement, nor do unknown groups.
     """
     errors: list[str] = []
     if not policy.allows_mode(mode):
         errors.append(f"Mode {mode!r:.40} is not allowed; allowed are {', '.join(policy.allowed_modes)}")
     if approval_count < policy.min_approvals:
         errors.append(f"Insufficient approvals: {approval_count} of {policy.min_approvals}")
+    if missing_slots := policy.required_from and (
+        policy.required_from if groups_missing is None else groups_missing
+    ):
+        errors.append(f"Approvals of groups are missing: {slot_words(missing_slots)}")
     if missing := missing_capabilities(policy, adapter_capabilities):
         errors.append(f"The adapter is missing required capabilities: {', '.join(missing)}")
     return PolicyValidationResult(valid=not errors, errors=errors)

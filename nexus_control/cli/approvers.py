@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.locking import lock_within
 from nexus_control.system.whole_files import create_file, is_regular, is_there, read_regular, replace_file
-from nexus_control.values.actors import fold_id, id_problem, new_id_problem
+from nexus_control.values.actors import fold_id, id_problem, new_id_problem, typed_problem
 from nexus_control.values.instants import parse_instant
 
 approver = group(
@@ -43,7 +42,6 @@ approver = group(
 _READABLE = 0o644
 _PATIENCE_SECONDS = BUSY_SECONDS
 """How long another `approver add` is waited for: as long as for the store's writer."""
-_TYPED = re.compile(r"(?:human|system):(.+)", re.DOTALL)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The approver's id, such as alice@example.com.")]
 
@@ -192,10 +190,9 @@ def _allowed(file: Path) -> AllowedSigners:
 
 def _id(approver_id: str) -> str:
     """The id, if it is not a pattern and has no type before it. Raises INVALID_ARGUMENT."""
-    if typed := _TYPED.fullmatch(approver_id):
-        raise invalid_argument("ID", f"is the id alone: {typed[1]}")
-    if problem := (id_problem(approver_id) or new_id_problem(approver_id) or principal_problem(approver_id)):
-        raise invalid_argument("ID", problem)
+    for problem_of in (typed_problem, id_problem, new_id_problem, principal_problem):
+        if problem := problem_of(approver_id):
+            raise invalid_argument("ID", problem)
     return approver_id
 
 

@@ -27,10 +27,9 @@ from nexus_control.cli.streams import require_shown
 from nexus_control.cli.times import Times
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import RouterProtocol
-from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
 from nexus_control.render.guarded import how_to_go_on, is_guarded_call, who_runs
-from nexus_control.render.policy import who_can_still
+from nexus_control.render.policy import agreed, missing_words
 from nexus_control.render.will_run import BY_WORKER, NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options
@@ -230,16 +229,13 @@ def _told(
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
         approval = decided["approval"]
-        agreed = f"{approval['current']} of {counted(approval['required'], 'approval')}"
+        count = agreed(approval["current"], approval["required"], approval.get("groups_missing"))
         if state in _ENDED:
             screen.prose(f"{request_id} is {state}. {_ENDED[state]}", DONE)
             return
-        screen.prose(f"{request_id} is {state}: {agreed}.", DONE)
+        screen.prose(f"{request_id} is {state}: {count}.", DONE)
         if state == "pending_approval":
-            missing = approval["required"] - approval["current"]
-            screen.prose(
-                f"{counted(missing, 'approval')} missing. Can still approve: {who_can_still(decided)}."
-            )
+            screen.prose(f"{missing_words(decided)}.")
             screen.verbatim(frame.approving(request_id, config=adapters, signed=is_signed))
         elif not decided["lifecycle"]["blocking_reasons"]:
             adapter = decided["decision"]["adapter_id"]
@@ -284,12 +280,9 @@ def _to_approve(actor: Actor) -> Fit:
 
 def _already_approved(store: DecisionStore, request_id: str, actor: Actor) -> NexusControlError:
     decided = _inspected(store, request_id, None)
-    current, required = decided["approval"]["current"], decided["approval"]["required"]
     still, advice = "It needs no other approval", "Look at what is next with `status`."
-    if current < required:
-        missing = counted(required - current, "approval")
-        still = f"{missing} missing. Can still approve: {who_can_still(decided)}"
-        advice = None
+    if not decided["approval"]["is_approved"]:
+        still, advice = missing_words(decided), None
     return NexusControlError(
         ErrorCode.ALREADY_APPROVED,
         f"{actor.id} has approved request {short(store, request_id)} already. {still}",

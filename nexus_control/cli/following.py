@@ -26,8 +26,8 @@ from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Mark, Screen, mark_of_state
 from nexus_control.cli.streams import wait_while_read
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.lifecycle import counted
 from nexus_control.render.guarded import how_to_go_on, who_runs
+from nexus_control.render.policy import agreed
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
@@ -95,7 +95,7 @@ class _Progress:
 
 
 def _approvals(data: StatusData | WaitData) -> str:
-    return f"{data['active_approvals']} of {counted(data['required_approvals'], 'approval')}"
+    return agreed(data["active_approvals"], data["required_approvals"], data.get("groups_missing"))
 
 
 @shared_options("db")

@@ -36,6 +36,7 @@ from nexus_control.cli.options import (
     InUtc,
     LogFolder,
     Origins,
+    UsualConfig,
 )
 from nexus_control.cli.places import require_file, require_on_server
 from nexus_control.cli.screen import DONE, Mark, Screen
@@ -280,7 +281,7 @@ def frame_of(
 
 def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
     """Make a command from a function that takes the frame, then the command's own arguments and options. `names` lists
-    the shared options that the command has; every command has `--json`, and one with `config` has `--adapters-from`.
+    the shared options that the command has; every command has `--json`; one with `UsualConfig` has `--adapters-from`.
 
         @shared_options("acting_as", "db")
         def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
@@ -320,8 +321,8 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
 
 
 def _with_adapters_from(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """The parameter, and after `config` that of the other option for the same file."""
-    if parameter.name != "config":
+    """The parameter, and after a `--config` that names adapters too that of the other option for the same file."""
+    if parameter.annotation is not UsualConfig:
         return [parameter]
     return [parameter, parameter.replace(name="adapters_from", annotation=AdaptersFrom, default=None)]
 

@@ -224,7 +224,9 @@ def _cancelled(cancel: CancelLine, times: Times) -> str:
 
 def _agreed(line: RequestLine) -> str:
     agreed = f"{line['current_approvals']}/{line['required_approvals']}"
-    return agreed if line.get("groups_filled", True) else f"{agreed}, not of each group"
+    if "groups_filled" not in line:
+        return agreed
+    return f"{agreed}, {'' if line['groups_filled'] else 'not '}of each group"
 
 
 def _who(line: RequestLine) -> str:

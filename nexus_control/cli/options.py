@@ -83,6 +83,10 @@ UsualConfig = Annotated[
         help="The settings and adapters. Default: nexus-control.toml in this folder or above, and others: config show.",
     ),
 ]
+GroupsConfig = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The settings, with [groups]. Default: see config show."),
+]
 AdaptersFrom = Annotated[
     Path | None,
     typer.Option(

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.approvals import awaited
 from nexus_control.cli.adapters import config_or_default, readable, takers
 from nexus_control.cli.completing import request_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
@@ -41,13 +42,14 @@ from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
-from nexus_control.lifecycle import counted
 from nexus_control.policy import Policy
+from nexus_control.render.policy import agreed, slot_lines
 from nexus_control.render.text import listed
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import requesting
+from nexus_control.usecases.agreement import approver_groups
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
@@ -184,7 +186,8 @@ def _requested(
 
     def show(screen: Screen) -> None:
         request_id = named if screen.is_terminal else data["request_id"]
-        _show(screen, data, request_id, policy, arguments.actor, until)
+        members = slot_lines(awaited(policy, approver_groups(decision.facts), arguments.actor))
+        _show(screen, data, request_id, policy, arguments.actor, until, list(members))
         for note in notes:
             screen.prose(note, NOTE)
         if decision.facts.rehearsal_lack(store.clock.now()):
@@ -198,13 +201,20 @@ def _requested(
 
 
 def _show(
-    screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor, until: str | None
+    screen: Screen,
+    data: RequestData,
+    request_id: str,
+    policy: Policy,
+    requester: Actor,
+    until: str | None,
+    members: list[str],
 ) -> None:
-    agreed = f"{data['current_approvals']} of {counted(data['required_approvals'], 'approval')}"
+    count = agreed(data["current_approvals"], data["required_approvals"], data.get("groups_missing"))
     before = "" if data["created"] else " It was asked for before, with this key."
-    screen.prose(f"{request_id} is {data['state']}: {agreed}.{before}", DONE)
+    screen.prose(f"{request_id} is {data['state']}: {count}.{before}", DONE)
     who = listed(policy.approvers) if policy.approvers else "anyone"
-    screen.prose(f"May approve: {who}.{f' It ends {until}.' if until else ''}")
+    among = f", among them {'; '.join(members)}" if members else ""
+    screen.prose(f"May approve: {who}{among}.{f' It ends {until}.' if until else ''}")
     if policy.allow_requester_approval and policy.is_eligible(requester):
         screen.prose("You may approve it yourself: --no-requester-may-approve forbids that.")
 

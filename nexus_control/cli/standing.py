@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from nexus_control.advice import advice_for, after_failure
+from nexus_control.approvals import AwaitedData
 from nexus_control.cli.frame import Frame
 from nexus_control.cli.naming import short
 from nexus_control.cli.screen import Mark, Screen, mark_of_state, one_line
@@ -11,6 +12,7 @@ from nexus_control.cli.steps import show_steps, show_text
 from nexus_control.cli.times import Times
 from nexus_control.lifecycle import counted, display_name, effect_words
 from nexus_control.render.guarded import how_to_go_on, output_of, who_runs
+from nexus_control.render.policy import are_all_of_groups, slot_lines
 from nexus_control.render.results import pretty
 from nexus_control.render.text import listed
 from nexus_control.store import DecisionStore
@@ -18,8 +20,6 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import resulting, settling
 from nexus_control.usecases.answers import (
     ApprovalLine,
-    AwaitedData,
-    AwaitedGroup,
     BlockingReasonData,
     ExecutionLine,
     ImportLine,
@@ -27,6 +27,7 @@ from nexus_control.usecases.answers import (
 )
 from nexus_control.usecases.run_answers import RehearsalLine
 from nexus_control.values.actors import Actor, ActorData
+from nexus_control.values.groups import of_each_group
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
@@ -160,13 +161,13 @@ def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
         return
     if "rehearsal" in data:
         yield "rehearsal", _rehearsal(data["rehearsal"], times)
-    yield "approvals", f"{data['active_approvals']} of {data['required_approvals']}"
+    of_groups = of_each_group(data.get("groups_missing"))
+    yield "approvals", f"{data['active_approvals']} of {data['required_approvals']}{of_groups}"
     for approval in data["approvals"]:
         yield "", _approval(approval, times)
     if awaited := data["awaited"]:
         yield "missing", _missing(awaited)
-        for group, lack in awaited.get("groups", {}).items():
-            yield "", f"{lack['missing']} of {group}: {_members(lack)}"
+        yield from (("", line) for line in slot_lines(awaited))
 
 
 def _rehearsal(rehearsal: RehearsalLine | None, times: Times) -> str:
@@ -179,19 +180,13 @@ def _rehearsal(rehearsal: RehearsalLine | None, times: Times) -> str:
 
 def _missing(awaited: AwaitedData) -> str:
     said, eligible = counted(awaited["missing"], "approval"), awaited["eligible"]
+    if are_all_of_groups(awaited):
+        return said
     if eligible is not None and len(eligible) < awaited["missing"]:
         return f"{said}, but too few of the approvers can still approve: {listed(eligible)}"
     anyone = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
     signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
     return f"{said}, from {anyone if eligible is None else ' or '.join(eligible)}{signed}"
-
-
-def _members(lack: AwaitedGroup) -> str:
-    """The members of a group who can still approve."""
-    eligible = lack["eligible"]
-    if len(eligible) < lack["missing"]:
-        return f"too few of its members can still approve: {listed(eligible)}"
-    return " or ".join(eligible)
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:

@@ -10,6 +10,7 @@ from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import (
     Approvers,
     Capabilities,
+    GroupsConfig,
     Labels,
     MaxSteps,
     MinApprovals,
@@ -35,6 +36,9 @@ Existing = Annotated[
     str, typer.Argument(metavar="NAME", help="The template's name.", autocompletion=template_names)
 ]
 
+_NO_GROUPS = (
+    "No groups are configured here ([groups]): nobody has checked the names of the groups that it needs."
+)
 templates = group(help="Policies with a name.\n\nExample: nexus-control template list")
 
 
@@ -59,6 +63,7 @@ def create(
     min_assurance: MinAssurance = None,
     require_rehearsal: RequireRehearsal = None,
     label: Labels = None,
+    config: GroupsConfig = None,
     tighten_only: Annotated[
         bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
     ] = False,
@@ -86,6 +91,7 @@ def create(
         }
         data = templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
         policy = _template(store, name)["template"]
+        is_unchecked = policy.get("required_from") is not None and not store.groups
     made = f"Template {data['template_name']}"
     modes = policy["allowed_modes"]
 
@@ -94,6 +100,8 @@ def create(
         screen.prose(f"Requests under it: {policy_words(policy)}.")
         if "apply" not in modes:
             screen.prose(_DRY_RUNS_ONLY, NOTE)
+        if is_unchecked:
+            screen.prose(_NO_GROUPS, NOTE)
         screen.prose("To ask for something under it:")
         options = {"--template": data["template_name"], "--mode": "apply" if "apply" in modes else None}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))

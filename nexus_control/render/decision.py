@@ -21,7 +21,7 @@ from nexus_control.render.rehearsed import rehearsal_lines, standing_words
 from nexus_control.render.results import step_lines
 from nexus_control.render.text import View, bullet, code_block, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
-from nexus_control.values.groups import slot_words
+from nexus_control.values.groups import of_each_group, slot_words
 from nexus_control.values.guarded import is_guarded
 
 
@@ -29,7 +29,7 @@ def render_decision(view: View) -> str:
     """The Markdown of the view that `inspect` answers."""
     sections = [
         section("Decision", _decision(view["decision"])),
-        section("Lifecycle", _lifecycle(view["lifecycle"], view["approval"]["approvals"])),
+        section("Lifecycle", _lifecycle(view["lifecycle"], view["approval"])),
         section("Approval", _approval(view["approval"])),
         section("Policy", _policy(view)),
         *([section("Template", template_lines(view["template"]))] if view["template"] else []),
@@ -98,8 +98,9 @@ _VERDICTS: dict[str, Callable[[View], str]] = {
         f"✗ Decision not executable (missing {counted(r['details']['missing'], 'approval')}"
         f"{needed_of(r['details'])})"
     ),
-    "IMPORTED_APPROVALS": lambda _: (
-        "✗ Decision not executable (approvals that were imported, or signed by nobody trusted here, carry no authority)"
+    "IMPORTED_APPROVALS": lambda r: (
+        "✗ Decision not executable (approvals that were imported, or signed by nobody trusted here, carry no authority"
+        f"{of_each_group(r['details'].get('groups'))})"
     ),
 }
 
@@ -168,9 +169,10 @@ def imported_text(imported: View) -> str:
     )
 
 
-def _lifecycle(lifecycle: View, approvals: Sequence[View]) -> Iterator[str]:
+def _lifecycle(lifecycle: View, approval: View) -> Iterator[str]:
+    approvals, of_groups = approval["approvals"], escape(of_each_group(approval.get("groups_missing")))
     yield bullet("State", lifecycle["state"])
-    yield f"- Progress: {lifecycle['progress']['approvals']} approvals{_not_counted(approvals)}"
+    yield f"- Progress: {lifecycle['progress']['approvals']} approvals{of_groups}{_not_counted(approvals)}"
     for reason in lifecycle["blocking_reasons"]:
         yield f"- [{reason['code']}] {escape(reason['message'])}"
     if not lifecycle["blocking_reasons"]:

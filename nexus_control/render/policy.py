@@ -1,12 +1,14 @@
 """A policy, its template and the overrides, in the same words on every page where somebody decides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
+from nexus_control.approvals import AwaitedData, awaited
 from nexus_control.lifecycle import counted
+from nexus_control.policy import Policy
 from nexus_control.render.text import View, bullet, listed
-from nexus_control.values.actors import fold_id
-from nexus_control.values.groups import slot_words
+from nexus_control.values.actors import Actor, fold_id
+from nexus_control.values.groups import of_each_group, slot_words
 from nexus_control.values.payloads import POLICY_FIELDS
 
 NAMES = {
@@ -86,19 +88,66 @@ def changes(template: View) -> Iterator[str]:
         yield f"{name.lower()} {before} → {_short(field, overrides[field])}"
 
 
+def agreed(current: int, required: int, groups_missing: Mapping[str, int] | None) -> str:
+    """How many approvals there are: `2 of 1 approval, still needed: 1 of security`."""
+    return f"{current} of {counted(required, 'approval')}{of_each_group(groups_missing)}"
+
+
 def who_can_still(data: View) -> str:
-    """Who can still approve, in words, from the answer of `inspect`."""
-    policy, requester = data["policy"], data["decision"]["requester"]
-    mine = fold_id(requester["id"]) if requester else None
-    may_oneself = policy.get("allow_requester_approval", True)
-    done = {fold_id(each["actor"]["id"]) for each in data["approval"]["approvals"] if each["active"]}
-    if not may_oneself and mine is not None:
-        done.add(mine)
-    if approvers := policy.get("approvers"):
-        return listed(each for each in approvers if fold_id(each) not in done)
-    if not may_oneself:
+    """Who can still approve, from the answer of `inspect`: `anyone`, `anyone; needed: 1 of security: alice, bob`, or
+    `1 of security: alice, bob` where no other approval is missing.
+    """
+    awaited = awaited_in(data)
+    needed = "; ".join(slot_lines(awaited))
+    if needed and are_all_of_groups(awaited):
+        return needed
+    others = _who(data, awaited)
+    return f"{others}; needed: {needed}" if needed else others
+
+
+def missing_words(data: View) -> str:
+    """What is missing and of whom, from the answer of `inspect`: `1 approval missing, 1 of security: alice, bob`, or `2
+    approvals missing. Can still approve: anyone`.
+    """
+    awaited = awaited_in(data)
+    said = ", ".join([f"{counted(awaited['missing'], 'approval')} missing", *slot_lines(awaited)])
+    return said if are_all_of_groups(awaited) else f"{said}. Can still approve: {_who(data, awaited)}"
+
+
+def awaited_in(data: View) -> AwaitedData:
+    """Whose approvals are missing, by the answer of `inspect`."""
+    requester, approvals = data["decision"]["requester"], data["approval"]["approvals"]
+    return awaited(
+        Policy.from_dict(data["policy"]),
+        data["decision"].get("approver_groups", {}),
+        Actor.of(requester) if requester else None,
+        [each["actor"]["id"] for each in approvals if each["active"]],
+    )
+
+
+def slot_lines(awaited: AwaitedData) -> Iterator[str]:
+    """For each group of which approvals are missing: `1 of security: alice, bob`."""
+    for group, lack in awaited.get("groups", {}).items():
+        too_few = len(lack["eligible"]) < lack["missing"]
+        whose = "too few of its members can still approve, " if too_few else ""
+        yield f"{lack['missing']} of {group}: {whose}{listed(lack['eligible'])}"
+
+
+def are_all_of_groups(awaited: AwaitedData) -> bool:
+    """Whether each approval that is missing is one of a group."""
+    of_groups = sum(each["missing"] for each in awaited.get("groups", {}).values())
+    return 0 < awaited["missing"] == of_groups
+
+
+def _who(data: View, awaited: AwaitedData) -> str:
+    """Who can still approve, whatever group they are in."""
+    if awaited["eligible"] is not None:
+        return listed(awaited["eligible"])
+    if not awaited["requester_may_approve"]:
         return "anyone but the requester"
-    return "anyone" if mine in done else "anyone, the requester too"
+    requester, approvals = data["decision"]["requester"], data["approval"]["approvals"]
+    done = {fold_id(each["actor"]["id"]) for each in approvals if each["active"]}
+    return "anyone" if requester and fold_id(requester["id"]) in done else "anyone, the requester too"
 
 
 def _age(seconds: int) -> str:

@@ -33,7 +33,7 @@ from nexus_control.render.planned import planned_steps
 from nexus_control.render.steps import RunStep, step_list, steps_of
 from nexus_control.render.text import View, listed
 from nexus_control.render.times import after, duration, in_utc
-from nexus_control.values.groups import slot_words
+from nexus_control.values.groups import of_each_group, slot_words
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import ApprovalGrantedPayload
 
@@ -145,17 +145,21 @@ def _outcome(history: History) -> str:
     if run is None and known.phase == "open":
         end = known.attached.expires_at if known.attached else None
         ends = f" The request ends at {in_utc(end)} UTC." if end else ""
+        lacking = known.lacking(history.decision.as_of) if state == "pending approval" else None
         return (
             f"At its last event, at {in_utc(history.decision.events[-1].ts)} UTC, the decision was {state}, with "
-            f"{approved}; they count in the store where they were given.{ends} Nothing was executed."
+            f"{approved}{of_each_group(lacking or None)}; they count in the store where they were given.{ends} Nothing"
+            " was executed."
         )
     if run is None:
         return f"The decision is {state}, with {approved}. Nothing was executed."
     required = known.policy.min_approvals if known.policy else 0
+    slots = known.policy.required_from if known.policy else None
+    of_groups = f", {slot_words(slots)} among them" if slots else ""
     requester = display_name(known.created.requester) if known.created else "somebody"
     return (
         f"The decision is {state}. {requester} requested it, {_people(_approved_by(history))} approved "
-        f"({len(_approved_by(history))} of {required} needed), and {run.adapter_id} was called at "
+        f"({len(_approved_by(history))} of {required} needed{of_groups}), and {run.adapter_id} was called at "
         f"{in_utc(run.requested_at)} UTC."
     )
 

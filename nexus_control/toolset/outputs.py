@@ -8,11 +8,11 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from nexus_control.approvals import AwaitedData
 from nexus_control.events import EventData
 from nexus_control.import_ import ImportData
 from nexus_control.usecases.answers import (
     ApprovalData,
-    AwaitedData,
     BlockingReasonData,
     EndingLine,
     ImportLine,

@@ -13,6 +13,7 @@ from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.lifecycle import counted
 from nexus_control.render.decision import verdict_line
+from nexus_control.render.policy import agreed
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.fitting import INLINE_BYTES
@@ -147,6 +148,7 @@ def executing_still(context: ToolContext, arguments: ExecuteArguments) -> Execut
 def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
     data = views.status(context.store, arguments, look_beside=True, router=context.router)
     reasons, executions, plan = data["blocking_reasons"], data["executions"], data["plan"]
+    count = agreed(data["active_approvals"], data["required_approvals"], data.get("groups_missing"))
     output: StatusOutput = {
         "request_id": data["request_id"],
         "state": data["state"],
@@ -170,7 +172,7 @@ def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
         "execution_count": len(executions),
         "run": data["run"],
         "event_count": data["event_count"],
-        "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
+        "summary": f"{verdict_line(reasons)}; {count}.",
         **what_now(context, data["request_id"], data["state"], reasons, has_asked=arguments.wait_seconds > 0),
     }
     if "reconciled" in data and data["state"] == "failed":
@@ -336,4 +338,5 @@ def _kept(context: ToolContext, kind: str, artifact: JsonObject, digest: str, *,
 
 def _quorum(data: ApprovalData) -> str:
     state = data["state"].replace("_", " ")
-    return f"{state}: {data['current_approvals']} of {data['required_approvals']} approvals"
+    count = agreed(data["current_approvals"], data["required_approvals"], data.get("groups_missing"))
+    return f"{state}: {count}"

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
-from nexus_control.approvals import Approval, Authority, Inactive
-from nexus_control.blocking import missing_approvals
+from nexus_control import approvals
+from nexus_control.approvals import Approval, Authority, AwaitedData, Inactive
 from nexus_control.decision import DecisionState, request_expired
 from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
-from nexus_control.usecases.answers import ApprovalLine, AwaitedData
+from nexus_control.usecases.answers import ApprovalLine
 from nexus_control.usecases.run_answers import RehearsalLine
-from nexus_control.values.actors import fold_id
 
 
 def approval_lines(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
@@ -51,10 +50,10 @@ def rehearsal_line(facts: Facts, at: datetime) -> RehearsalLine | None:
 
 
 def awaited(
-    decision: Projection, at: datetime, authority: Authority, state: DecisionState, counting: int
+    decision: Projection, at: datetime, authority: Authority, state: DecisionState
 ) -> AwaitedData | None:
-    """Whose approvals are still missing; None where none is, or where none would count any more. `state` and
-    `counting` are those of `standing_at` at this instant.
+    """Whose approvals are still missing; None where none is, or where none would count any more. `state` is the one at
+    this instant.
     """
     facts = decision.facts
     policy = facts.policy
@@ -62,25 +61,9 @@ def awaited(
         return None
     if decision.provenance is not None and decision.provenance.is_evidence_only:
         return None
-    done = {approval.actor.key for approval in facts.active_approvals(at, authority)}
-    lacking, members = facts.lacking(at, authority), approver_groups(facts)
-
-    def eligible(ids: Sequence[str]) -> list[str]:
-        requester = facts.created.requester if facts.created else None
-        return [each for each in policy.able(ids, requester) if fold_id(each) not in done]
-
-    data: AwaitedData = {
-        "missing": missing_approvals(counting, policy.min_approvals, lacking),
-        "eligible": eligible(policy.approvers) if policy.approvers else None,
-        "requester_may_approve": policy.allow_requester_approval,
-        "min_assurance": policy.min_assurance,
-    }
-    if lacking:
-        data["groups"] = {
-            group: {"missing": missing, "eligible": eligible(members.get(group, ()))}
-            for group, missing in lacking.items()
-        }
-    return data
+    requester = facts.created.requester if facts.created else None
+    approved = [each.actor.id for each in facts.active_approvals(at, authority)]
+    return approvals.awaited(policy, approver_groups(facts), requester, approved)
 
 
 def approver_groups(facts: Facts) -> dict[str, list[str]]:

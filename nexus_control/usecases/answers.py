@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
-from nexus_control.approvals import Inactive
+from nexus_control.approvals import AwaitedData, Inactive
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
@@ -54,11 +54,14 @@ class StateData(TypedDict):
 
 
 class ApprovalData(StateData):
-    """The answer of `approve` and `revoke_approval`. Only approvals that count here and now are counted."""
+    """The answer of `approve` and `revoke_approval`. Only approvals that count here and now are counted.
+    `groups_missing`, where the policy names groups, is how many more each of them needs; {} where they need no more.
+    """
 
     current_approvals: int
     required_approvals: int
     is_approved: bool
+    groups_missing: NotRequired[dict[str, int]]
 
 
 class RequestData(ApprovalData):
@@ -167,25 +170,6 @@ class ReconciledLine(TypedDict):
     evidence: str
 
 
-class AwaitedGroup(TypedDict):
-    """How many approvals of a group are still missing, and its members who can still approve."""
-
-    missing: int
-    eligible: list[str]
-
-
-class AwaitedData(TypedDict):
-    """The approvals that are still missing. `eligible` are the ids that can still approve; None is anyone, but not the
-    requester unless `requester_may_approve`. `groups` are those of which approvals are missing.
-    """
-
-    missing: int
-    eligible: list[str] | None
-    requester_may_approve: bool
-    min_assurance: Assurance | None
-    groups: NotRequired[dict[str, AwaitedGroup]]
-
-
 class StatusData(DecisionFields):
     """The answer of `status`. `events` are there on request, `late_outcome` where an outcome came after `recover`,
     `cancel` where somebody has cancelled the execution under way.
@@ -204,6 +188,7 @@ class StatusData(DecisionFields):
     executions: list[ExecutionLine]
     run: LinkedRun | None
     event_count: int
+    groups_missing: NotRequired[dict[str, int]]
     reconciled: NotRequired[ReconciledLine]
     late_outcome: NotRequired[JsonObject]
     cancel: NotRequired[CancelLine]
@@ -277,6 +262,7 @@ class ApprovalsData(TypedDict):
     current: int
     is_approved: bool
     approvals: list[ApprovalLine]
+    groups_missing: NotRequired[dict[str, int]]
 
 
 class UsedTemplate(TypedDict):

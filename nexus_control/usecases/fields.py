@@ -14,7 +14,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.execution.plan import MAX_PLAN_BYTES
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.usecases.checks import MAX_GOAL, MAX_LABEL, MAX_NAME, MAX_OFFSET, MAX_PAGE, instant
-from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
+from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor, typed_problem
 from nexus_control.values.groups import slots_of
 from nexus_control.values.instants import parse_duration
 from nexus_control.values.payloads import Mode, StateName
@@ -172,7 +172,8 @@ Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
 Labels: TypeAlias = Annotated[list[Label], Field(max_length=MAX_LABELS), BeforeValidator(_list)]
 Modes: TypeAlias = Annotated[list[Mode], Field(min_length=1, max_length=2), BeforeValidator(_list)]
 Capabilities: TypeAlias = Annotated[list[Name], Field(max_length=64), BeforeValidator(_list)]
-Approvers: TypeAlias = Annotated[list[NewName], Field(max_length=MAX_APPROVERS), BeforeValidator(_list)]
+Approver: TypeAlias = Annotated[NewName, _refusing(typed_problem)]
+Approvers: TypeAlias = Annotated[list[Approver], Field(max_length=MAX_APPROVERS), BeforeValidator(_list)]
 PageSize: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 Offset: TypeAlias = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]

@@ -8,17 +8,14 @@
 the request. A change of the groups has no effect on requests that were made before.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from nexus_control.configuration import GROUPS, Configuration, Source, refused
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
-from nexus_control.values.actors import Actor, fold_id
-from nexus_control.values.groups import Groups, group_problems, groups_of, slot_words
-from nexus_control.values.lookalikes import skeleton
-from nexus_control.values.seating import most_slots
+from nexus_control.values.actors import fold_id
+from nexus_control.values.groups import Groups, group_problems, groups_of
 
 _NAMED = 8
 
@@ -48,7 +45,13 @@ def members_for(
     if policy.required_from is None:
         return None
     groups = store.groups
-    unknown = sorted(policy.required_from.keys() - groups.keys())
+    require_known(policy, groups, template_name)
+    return {name: list(groups[name]) for name in sorted(policy.required_from)}
+
+
+def require_known(policy: Policy, groups: Groups, template_name: str | None) -> None:
+    """Raises INVALID_ARGUMENT for a group that the policy names, and that is not one of these."""
+    unknown = sorted((policy.required_from or {}).keys() - groups.keys())
     if unknown:
         where = f" in template {template_name}" if template_name else ""
         known = ", ".join(sorted(groups)[:_NAMED]) or "none is configured"
@@ -60,7 +63,6 @@ def members_for(
             " was written."
         )
         raise NexusControlError(ErrorCode.INVALID_ARGUMENT, fault.message, fault.details, advice)
-    return {name: list(groups[name]) for name in sorted(policy.required_from)}
 
 
 def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]:
@@ -76,28 +78,3 @@ def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]
         for each in ids
         if fold_id(each) not in here.get(name, set())
     ]
-
-
-def require_fillable(policy: Policy, members: dict[str, list[str]] | None, requester: Actor) -> None:
-    """Raises INVALID_ARGUMENT when even all members who may approve cannot fill the slots. Ids that look alike count
-    once.
-    """
-    if policy.required_from is None or members is None:
-        return
-    lacking = most_slots(policy.required_from, _able(policy, members, requester)).lacking
-    if lacking:
-        raise invalid_argument(
-            "required_from",
-            f"can never be met by different people who may approve: {slot_words(lacking)} would still be needed",
-        )
-
-
-def _able(policy: Policy, members: dict[str, list[str]], requester: Actor) -> Iterable[list[str]]:
-    """The groups of each person who may approve."""
-    belongs = defaultdict[str, list[str]](list)
-    for group, ids in members.items():
-        for each in policy.able(ids, requester):
-            belongs[skeleton(each)].append(group)
-    if not policy.allow_requester_approval:
-        belongs.pop(skeleton(requester.id), None)
-    return belongs.values()

@@ -139,11 +139,7 @@ def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
         return False
     if decision.provenance is not None and (decision.provenance.is_evidence_only or decision.is_ahead_of(at)):
         return False
-    if policy.approvers and person not in {fold_id(approver) for approver in policy.approvers}:
-        return False
-    if person == created.requester.key and not policy.allow_requester_approval:
-        return False
-    if facts.rehearsal_lack(at) is not None:
+    if not policy.able([person], created.requester) or facts.rehearsal_lack(at) is not None:
         return False
     return not any(
         a.actor.key == person and facts.is_current(a, at) and a.seq >= decision.imported_count

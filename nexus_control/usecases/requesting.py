@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from nexus_control.approvals import awaited, unattainable
 from nexus_control.decision import require_future, require_may_withdraw, wrong_state
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import AdapterDescriber, ObstacleFinder, PlanChecker
@@ -26,9 +27,9 @@ from nexus_control.usecases.arguments import RequestArguments
 from nexus_control.usecases.ruling import require_as_ruled, template_by_rules
 from nexus_control.usecases.views import approval_view, authority_now
 from nexus_control.values.actors import Actor
+from nexus_control.values.groups import slot_words
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import format_instant
-from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import (
     DecisionCreatedPayload,
     DecisionWithdrawnPayload,
@@ -54,9 +55,8 @@ def request(
     if rules is not None:
         require_as_ruled(store, rules, created, attached, arguments.actor)
         attached = replace(attached, rules_digest=rules.digest)
-    require_attainable(policy, arguments.actor.id)
     members = grouping.members_for(store, policy, attached.template_name)
-    grouping.require_fillable(policy, members, arguments.actor)
+    require_attainable(policy, arguments.actor, members)
     attached = replace(attached, approver_groups=members)
     _require_rehearsable(policy, arguments)
     warnings = list[str]()
@@ -231,16 +231,22 @@ def _superseded(session: WriteSession, arguments: RequestArguments) -> Projectio
     return older
 
 
-def require_attainable(policy: Policy, requester_id: str | None) -> None:
-    """Raises INVALID_ARGUMENT when even all eligible approvers are too few. Ids that look alike count once."""
-    if not policy.approvers:
-        return
-    eligible = {skeleton(approver) for approver in policy.approvers}
-    if requester_id is not None and not policy.allow_requester_approval:
-        eligible.discard(skeleton(requester_id))
-    if len(eligible) < policy.min_approvals:
+def require_attainable(
+    policy: Policy, requester: Actor | None, members: Mapping[str, Sequence[str]] | None
+) -> None:
+    """Raises INVALID_ARGUMENT when even all who may approve are too few, or cannot fill the slots of groups: `members`
+    are those of each group that the policy names, None where they are not known yet. Ids that look alike count once.
+    """
+    nobody, slots = unattainable(awaited(policy, members or {}, requester))
+    if nobody:
+        able = policy.min_approvals - nobody
         raise invalid_argument(
-            "min_approvals", f"is {policy.min_approvals}, but only {len(eligible)} people may approve"
+            "min_approvals", f"is {policy.min_approvals}, but only {able} people may approve"
+        )
+    if slots and members is not None:
+        raise invalid_argument(
+            "required_from",
+            f"can never be met by different people who may approve: {slot_words(slots)} would still be needed",
         )
 
 

@@ -15,14 +15,19 @@ from nexus_control.usecases.arguments import (
     TemplateGetArguments,
     TemplateListArguments,
 )
+from nexus_control.usecases.grouping import require_known
 from nexus_control.usecases.requesting import require_attainable, require_dry_runs
 
 
 def template_create(store: DecisionStore, arguments: TemplateCreateArguments) -> TemplateCreateData:
-    """A new, immutable template."""
+    """A new, immutable template. Raises INVALID_ARGUMENT for a group that is not among those that are configured."""
     policy = Policy().overridden(arguments.given())
-    require_attainable(policy, None)
+    require_attainable(policy, None, None)
     require_dry_runs(policy)
+    if policy.required_from and (
+        groups := store.groups
+    ):  # without any, they may be configured where it is used
+        require_known(policy, groups, None)
     template = TemplateStore(store).create_template(
         arguments.name,
         arguments.actor,

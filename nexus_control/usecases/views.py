@@ -14,6 +14,7 @@ from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     DecisionState,
     is_approved,
+    request_expired,
     standing_at,
     state_at,
     template_ref,
@@ -68,14 +69,23 @@ def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
 def approval_view(facts: Facts, at: datetime, authority: Authority) -> ApprovalData:
     """How many approvals count, and how many are needed."""
     state, current = standing_at(facts, at, authority)
-    required = _required(facts)
-    return {
+    data: ApprovalData = {
         "request_id": facts.decision_id,
         "state": state.value,
         "current_approvals": current,
-        "required_approvals": required,
+        "required_approvals": _required(facts),
         "is_approved": is_approved(facts, at, authority),
     }
+    if (missing := _groups_missing(facts, at, authority)) is not None:
+        data["groups_missing"] = missing
+    return data
+
+
+def _groups_missing(facts: Facts, at: datetime, authority: Authority) -> dict[str, int] | None:
+    """How many more approvals each group needs; None where the policy names no group."""
+    if facts.policy is None or facts.policy.required_from is None:
+        return None
+    return facts.lacking(at, () if request_expired(facts, at) else authority)
 
 
 def _required(facts: Facts) -> int:
@@ -141,11 +151,13 @@ def status(
         "is_approved": is_approved(facts, now, authority),
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
         "approvals": approval_lines(decision, now, authority),
-        "awaited": awaited(decision, now, authority, state, current),
+        "awaited": awaited(decision, now, authority, state),
         "executions": executions,
         "run": _run(facts),
         "event_count": facts.event_count,
     }
+    if (missing := _groups_missing(facts, now, authority)) is not None:
+        data["groups_missing"] = missing
     if reconciled is not None:
         data["reconciled"] = reconciled
     if claim is not None and claim.late_outcome:
@@ -327,6 +339,8 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
         "basis": stored.basis,
         "head": stored.head,
     }
+    if "groups_missing" in standing:
+        data["approval"]["groups_missing"] = standing["groups_missing"]
     if cancel is not None:
         data["cancel"] = cancel.to_line()
     if arguments.include_events:

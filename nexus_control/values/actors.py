@@ -199,6 +199,15 @@ def new_id_problem(actor_id: str) -> str | None:
     return _drawn_like_ascii(actor_id) or _no_part_of_names(actor_id) or _repeated_mark(actor_id)
 
 
+def typed_problem(actor_id: str) -> str | None:
+    """What is wrong with the id of an approver that has a type before it, as `human:alice`: nobody has that id."""
+    typed = _TYPED.fullmatch(actor_id)
+    return f"must be the id alone: {typed[1]}" if typed else None
+
+
+_TYPED = re.compile(r"(?:human|system):(.+)", re.DOTALL)
+
+
 def _drawn_like_ascii(actor_id: str) -> str | None:
     for word in _NO_ASCII_LETTERS.split(actor_id):
         if word.isascii() or not any(map(str.isascii, word)):

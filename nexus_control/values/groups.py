@@ -4,15 +4,15 @@
     slots    {"security": 1, "platform": 2}    # `required_from`: one approval of security, two of platform
 
 A group's name is text by the rules of ids (`values.actors`), of at most 64 characters. Its members are ids that a new
-actor may have. No two names, and no two members of one group, differ by case alone. A person may be in several groups,
-and fills one slot at most (`values.seating`).
+actor may have, without a type before them. No two names, and no two members of one group, differ by case alone. A
+person may be in several groups, and fills one slot at most (`values.seating`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias, cast
 
 from nexus_control.errors import invalid_argument, invalid_arguments
-from nexus_control.values.actors import MAX_ID_LENGTH, fold_id, id_problem, new_id_problem
+from nexus_control.values.actors import MAX_ID_LENGTH, fold_id, id_problem, new_id_problem, typed_problem
 
 MAX_NAME: Final = 64
 MAX_SLOTS: Final = 64
@@ -68,6 +68,15 @@ def slot_words(slots: Mapping[str, int]) -> str:
     return ", ".join(f"{count} of {group}" for group, count in slots.items())
 
 
+def of_each_group(missing: Mapping[str, int] | None) -> str:
+    """What groups still need, behind a number of approvals: `, still needed: 1 of security`; `, of each group` where
+    they need no more, and empty where no group is named.
+    """
+    if missing is None:
+        return ""
+    return f", still needed: {slot_words(missing)}" if missing else ", of each group"
+
+
 def groups_of(given: object) -> Groups:
     """The groups, from a mapping of names to lists of ids. Raises INVALID_ARGUMENT, which names each field.
 
@@ -121,4 +130,4 @@ def _member_problems(field: str, given: object) -> Iterator[tuple[str, str]]:
 def _id_problem(given: object) -> str | None:
     if isinstance(given, str) and len(given) > MAX_ID_LENGTH:
         return f"must be at most {MAX_ID_LENGTH} characters"
-    return id_problem(given) or new_id_problem(str(given))
+    return id_problem(given) or typed_problem(str(given)) or new_id_problem(str(given))

@@ -157,3 +157,12 @@ def test_an_auditor_finds_a_quorum_that_the_groups_do_not_make(commands: Command
     bundle = json.loads(ran.stdout)
     attached = next(each["payload"] for each in bundle["events"] if each["type"] == "POLICY_ATTACHED")
     assert attached["approver_groups"]["platform"] == ["carol", "dave"]
+
+
+def test_template_create_says_whether_anybody_checked_its_groups(commands: Commands, config: Path) -> None:
+    misspelt = ("template", "create", "t", "--as", "human:alice", "--required-from", "secruity=1")
+    refused = commands.answer(*misspelt, "--config", str(config), code=2)
+    assert "names secruity, which is not a group here (groups here: platform, security)" in refused["message"]
+    assert "Note: No groups are configured here" in commands.run(*misspelt)
+    known = ("template", "create", "u", "--as", "human:alice", "--required-from", "security=1")
+    assert "No groups are configured" not in commands.run(*known, "--config", str(config))

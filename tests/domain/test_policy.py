@@ -218,10 +218,34 @@ def test_every_field_that_can_be_weakened_is_in_the_table_and_all_are_named_at_o
 def test_an_execution_request_is_judged_with_every_reason(
     mode: str, count: int, capabilities: set[str] | None, phrases: list[str]
 ) -> None:
-    result = validate_execution_request(FULL, mode, count, capabilities)
+    result = validate_execution_request(FULL, mode, count, capabilities, groups_missing={})
     assert bool(result) == result.valid == (not phrases)
     assert len(result.errors) == len(phrases)
     assert all(phrase in error for phrase, error in zip(phrases, result.errors, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("groups_missing", "errors"),
+    [
+        (None, ["Approvals of groups are missing: 1 of security, 1 of platform"]),
+        ({"security": 1}, ["Approvals of groups are missing: 1 of security"]),
+        ({}, []),
+    ],
+)
+def test_an_execution_is_judged_by_its_groups_and_unknown_ones_satisfy_nothing(
+    groups_missing: dict[str, int] | None, errors: list[str]
+) -> None:
+    result = validate_execution_request(FULL, "apply", 5, {"timeout"}, groups_missing=groups_missing)
+    assert list(result.errors) == errors
+    assert validate_execution_request(Policy(), "dry_run", 1, groups_missing=groups_missing)
+
+
+def test_who_may_still_approve_looks_like_nobody_who_has_a_part_already() -> None:
+    requester, people = Actor("human", "Yilmaz"), ["Y\u0131lmaz", "alice", "bob", "erin"]
+    policy = Policy(approvers=people[:3], allow_requester_approval=False)
+    assert policy.able(people, requester) == ("alice", "bob")
+    assert policy.able(people, requester, ["BOB"]) == ("alice",)
+    assert Policy().able(people, requester, ["yilmaz"]) == ("alice", "bob", "erin")
 
 
 def test_unknown_capabilities_satisfy_a_policy_that_requires_none() -> None:

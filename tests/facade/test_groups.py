@@ -85,6 +85,7 @@ def test_a_request_waits_until_different_people_fill_all_slots(tools: NexusContr
         "current_approvals": 3,
         "required_approvals": 2,
         "is_approved": True,
+        "groups_missing": {},
     }
     assert data_of(tools.status(request_id))["awaited"] is None
     assert data_of(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()))["run_id"]
@@ -235,6 +236,23 @@ def test_a_member_who_looks_like_a_requester_who_may_not_approve_fills_no_slot(c
     data_of(tools.request("g", asking, **slot))
 
 
+@pytest.mark.parametrize("typed", ["human:alice", "system:agent@host"])
+def test_an_id_with_a_type_before_it_is_nobodys_in_groups_and_among_approvers(
+    tools: NexusControlTools, typed: str
+) -> None:
+    words = f"must be the id alone: {typed.partition(':')[2]}"
+    with pytest.raises(NexusControlError) as refused:
+        NexusControlTools(groups={"security": [typed]})
+    assert words in str(refused.value)
+    for asking in (
+        tools.request("g", ALICE, approvers=[typed]),
+        tools.template_create("t", ALICE, approvers=[typed]),
+    ):
+        require_refused(asking, ErrorCode.INVALID_ARGUMENT)
+        assert words in str(asking.error)
+    assert asked(tools, approvers=["humane:alice", "alice:human"])
+
+
 @pytest.mark.parametrize("given", [{"security": []}, {"security": "alice"}, {"": ["alice"]}, ["security"]])
 def test_groups_that_cannot_be_are_refused_when_the_store_is_opened(given: Any) -> None:
     with pytest.raises(NexusControlError) as refused:
@@ -302,13 +320,67 @@ def test_a_template_names_groups_and_the_request_resolves_them(
         require_refused(
             tools.request("g", ALICE, template_name="prod", required_from=weaker), ErrorCode.TEMPLATE_WEAKENED
         )
-    elsewhere = made(clock, {"security": ["bob"]})
+    elsewhere = made(clock, {})
     data_of(elsewhere.template_create("prod", ALICE, **policy))
     refused = elsewhere.request("g", ALICE, template_name="prod")
     require_refused(refused, ErrorCode.INVALID_ARGUMENT)
     assert "names platform in template prod" in str(refused.error)
     below = tools.template_create("bad", ALICE, required_from={"security": 2})
     require_refused(below, ErrorCode.INVALID_ARGUMENT)
+
+
+def test_a_template_names_no_group_that_is_not_configured(tools: NexusControlTools) -> None:
+    before = contents(tools.store)
+    refused = tools.template_create("prod", ALICE, required_from={"secruity": 1})
+    require_refused(refused, ErrorCode.INVALID_ARGUMENT)
+    assert "names secruity, which is not a group here (groups here: ops, platform, security)" in str(
+        refused.error
+    )
+    assert contents(tools.store) == before
+
+
+def test_a_requester_who_may_not_approve_is_no_member_who_could(clock: FakeClock) -> None:
+    tools = made(clock, {"security": ["Alice"]})
+    only = {"required_from": {"security": 1}}
+    refused = tools.request("g", ALICE, **only, allow_requester_approval=False)
+    require_refused(refused, ErrorCode.INVALID_ARGUMENT)
+    assert [each["field"] for each in refused.details["fields"]] == ["required_from"]
+    approved = asked(tools, **only)
+    approve(tools, approved, ALICE)
+    assert state_of(tools, approved) == "approved"
+
+
+def test_approvers_and_groups_hold_together(tools: NexusControlTools) -> None:
+    request_id = asked(tools, required_from={"platform": 1}, min_approvals=2, approvers=["carol", "dave"])
+    assert approve(tools, request_id, DAVE)["groups_missing"] == {"platform": 1}
+    awaited = data_of(tools.status(request_id))["awaited"]
+    assert (awaited["eligible"], awaited["groups"]["platform"]["eligible"]) == (["carol"], ["carol"])
+    require_refused(tools.approve(request_id, BOB), ErrorCode.NOT_ELIGIBLE)
+    assert approve(tools, request_id, CAROL)["is_approved"] is True
+
+
+def test_the_advice_names_the_group_also_where_its_approval_has_expired(
+    tools: NexusControlTools, clock: FakeClock
+) -> None:
+    request_id = asked(tools, required_from={"security": 1})
+    data_of(tools.approve(request_id, BOB, expires_at=clock.now().replace(year=2027).isoformat()))
+    clock.advance(days=800)
+    refused = tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())
+    assert reasons(refused) == ["APPROVAL_EXPIRED", "MISSING_APPROVALS"]
+    assert "1 of security among them" in str(refused.next)
+
+
+def test_enough_imported_approvals_of_the_wrong_people_are_not_counted_as_too_few(
+    tools: NexusControlTools, clock: FakeClock
+) -> None:
+    request_id = asked(tools, required_from={"security": 1})
+    approve(tools, request_id, BOB)
+    there = made(clock, {})
+    data_of(there.import_bundle(bundle_of(tools, request_id)))
+    approve(there, request_id, DAVE)
+    (reason,) = data_of(there.status(request_id))["blocking_reasons"]
+    assert reason["code"] == "IMPORTED_APPROVALS"
+    assert reason["message"].startswith("1 of 2 approvals carry authority here, still needed: 1 of security;")
 
 
 def test_a_template_without_a_strict_rule_can_be_freed_of_its_groups(tools: NexusControlTools) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nexus_control.lifecycle import counted
 from tests.support.schemas import output_schema
 from tests.support.situations import SITUATIONS, Two
 from tests.toolset.bench import Bench, Waits, closed_output_schema, named, require_valid
@@ -22,7 +23,7 @@ def test_status_and_inspect_say_what_counts_and_what_to_do(bench: Bench, two: Tw
     inspected = bench.data("inspect", decision_id=request_id)
     current, required = situation.approvals
     assert status["summary"].startswith(situation.verdict)
-    assert status["summary"].endswith(f"; {current} of {required} approvals.")
+    assert status["summary"].endswith(f"; {current} of {counted(required, 'approval')}.")
     assert inspected["summary"].startswith(situation.verdict)
     assert inspected["lifecycle"]["state"] == status["state"] == situation.state
     assert inspected["next"] == status["next"]
