@@ -4,10 +4,13 @@ It waits for 2 approvals, 1 of security      Of security: 1, 1 still needed, of 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from nexus_control.lifecycle import counted
 from nexus_control.render.decision import needed_of, verdict_text
 from nexus_control.render.text import View, listed
+
+_NOTHING: Final[View] = {}
 
 
 def waits_for(reasons: Sequence[View]) -> str | None:
@@ -29,10 +32,12 @@ def group_lines(view: View) -> Iterator[str]:
     """For each group that the policy names: how many it needs, how many it still needs, and of whom. `view` is what
     `inspect` answers.
     """
-    needed: Mapping[str, int] = (view["policy"] and view["policy"].get("required_from")) or {}
+    needed: Mapping[str, int] = (view["policy"] and view["policy"].get("required_from")) or _NOTHING
     reasons = view["lifecycle"]["blocking_reasons"]
-    lacking: View = next((each["details"]["groups"] for each in reasons if "groups" in each["details"]), {})
-    members: View = view["decision"].get("approver_groups", {})
+    lacking: View = next(
+        (each["details"]["groups"] for each in reasons if "groups" in each["details"]), _NOTHING
+    )
+    members: View = view["decision"].get("approver_groups", _NOTHING)
     for group, count in needed.items():
         still = f", {lacking[group]} still needed" if group in lacking else ""
         yield f"Of {group}: {count}{still}, of {listed(members.get(group, ()))}"

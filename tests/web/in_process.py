@@ -8,19 +8,24 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from nexus_control import DecisionStore
+from nexus_control.execution.router import RouterProtocol
 from nexus_control.web import create_app
 
 TOKEN = "a-token-of-a-test"
 ORIGIN = "https://approve.example.org"
 
 
-def mounted(store: DecisionStore, place: str, path: str) -> str:
+def mounted(
+    store: DecisionStore, place: str, path: str, *, query: str = "", router: RouterProtocol | None = None
+) -> str:
     """The page at this path of an application in which the inbox has this place."""
-    inbox = create_app(store, origins=[ORIGIN], rp_id="approve.example.org", reader_token=TOKEN)
-    return asyncio.run(_body(Starlette(routes=[Mount(place, inbox)]), path))
+    inbox = create_app(
+        store, origins=[ORIGIN], rp_id="approve.example.org", reader_token=TOKEN, router=router
+    )
+    return asyncio.run(_body(Starlette(routes=[Mount(place, inbox)]), path, query))
 
 
-async def _body(app: Starlette, path: str) -> str:
+async def _body(app: Starlette, path: str, query: str) -> str:
     parts = list[bytes]()
 
     async def receive() -> MutableMapping[str, Any]:
@@ -38,7 +43,7 @@ async def _body(app: Starlette, path: str) -> str:
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": f"token={TOKEN}".encode(),
+        "query_string": f"token={TOKEN}&{query}".encode(),
         "headers": [(b"host", b"approve.example.org")],
     }
     await app(scope, receive, send)

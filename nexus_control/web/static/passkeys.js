@@ -208,9 +208,10 @@
     if (busy) return;
     busy = true;
     const fields = Object.fromEntries(new FormData(form));
-    const isNew = form.dataset.passkey === "enrol";
+    const isNew = form.dataset.passkey === "enrol", rpId = form.dataset.rpId;
     let isSent = false;
     try {
+      if (location.hostname !== rpId && !location.hostname.endsWith(`.${rpId}`)) throw new DOMException("", "SecurityError");
       if (isNew) {
         say(form, "The inbox looks at your id.");
         const checked = await sent(form.dataset.check, { person: fields.person });
