@@ -331,13 +331,9 @@ def test_the_command_on_the_page_prints_what_the_page_says_is_signed(house: Hous
     shown = [f"{name}: {unescape(text)}" for name, text in rows]
     line = re.search(r'<pre [^>]*aria-label="The command to compare[^>]*>(.*?)</pre>', form[0])
     assert line is not None
-    ran = subprocess.run(
-        ["sh", "-c", unescape(line[1])],
-        env=environment() | {"COLUMNS": "500"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    wide = environment() | {"COLUMNS": "500"}
+    command = ["sh", "-c", unescape(line[1])]
+    ran = subprocess.run(command, env=wide, capture_output=True, text=True, check=True)
     printed = list(map(str.strip, ran.stderr.splitlines()))
     assert {each.partition(":")[0] for each in shown} >= {
         "Verdict",

@@ -73,10 +73,9 @@ def test_a_request_in_each_situation_is_shown_as_the_terminal_shows_it(name: str
         assert missing(store, request_id) == []
 
 
-@pytest.mark.parametrize("approve", [False, True])
-def test_what_runs_and_its_rehearsal_are_shown_as_at_the_terminal(tmp_path: Path, approve: bool) -> None:
+def test_what_runs_and_its_rehearsal_are_shown_as_at_the_terminal(tmp_path: Path) -> None:
     config = adapters_in(tmp_path)
-    request_id = ask_everything(tmp_path / "store.db", config, approve=approve)
+    request_id = ask_everything(tmp_path / "store.db", config)
     with (
         LocalRouter(load_adapters(config), ":memory:") as router,
         DecisionStore(tmp_path / "store.db") as store,
