@@ -240,7 +240,8 @@ def require_attainable(policy: Policy, requester_id: str | None) -> None:
         eligible.discard(skeleton(requester_id))
     if len(eligible) < policy.min_approvals:
         raise invalid_argument(
-            "min_approvals", f"is {policy.min_approvals}, but only {len(eligible)} people may approve"
+            "min_approvals",
+            f"is {policy.min_approvals}, but only {len(eligible)} {'person' if len(eligible) == 1 else 'people'} may approve",
         )
 
 
