@@ -126,7 +126,8 @@ def _signed_quorum(
     """Whether the approvals with these seqs, which trusted people signed, are enough by themselves."""
     facts, execution = case.facts, case.facts.linked_execution
     required = facts.policy.min_approvals if facts.policy else 0
-    detail = f"{len(trusted)} of {counted(required, 'approval')} signed by people who are trusted, each with their own key"
+    so_many = f"{len(trusted)} of {counted(required, 'approval')}"
+    detail = f"{so_many} signed by people who are trusted, each with their own key"
     lacking = dict[str, int]()
     if execution is not None:
         lacking = case.before(execution).lacking(parse_instant(execution.requested_at), trusted)

@@ -239,9 +239,10 @@ def require_attainable(policy: Policy, requester_id: str | None) -> None:
     if requester_id is not None and not policy.allow_requester_approval:
         eligible.discard(skeleton(requester_id))
     if len(eligible) < policy.min_approvals:
+        people = "1 person" if len(eligible) == 1 else f"{len(eligible)} people"
         raise invalid_argument(
             "min_approvals",
-            f"is {policy.min_approvals}, but only {len(eligible)} {'person' if len(eligible) == 1 else 'people'} may approve",
+            f"is {policy.min_approvals}, but only {people} may approve",
         )
 
 
