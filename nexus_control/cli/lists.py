@@ -25,6 +25,7 @@ from nexus_control.cli.streams import wait_while_read
 from nexus_control.cli.times import Times
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.lifecycle import display_name
+from nexus_control.render.agreed import not_of_each_group
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing
 from nexus_control.usecases.checks import instant
@@ -223,10 +224,7 @@ def _cancelled(cancel: CancelLine, times: Times) -> str:
 
 
 def _agreed(line: RequestLine) -> str:
-    agreed = f"{line['current_approvals']}/{line['required_approvals']}"
-    if "groups_filled" not in line:
-        return agreed
-    return f"{agreed}, {'' if line['groups_filled'] else 'not '}of each group"
+    return f"{line['current_approvals']}/{line['required_approvals']}{not_of_each_group(line)}"
 
 
 def _who(line: RequestLine) -> str:

@@ -6,7 +6,7 @@ after them. What is too long for that is cut, and the review says beside the que
 end goes on further to the right, so that no text of a request can look like a line of the review.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,10 +14,12 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.times import Times
 from nexus_control.lifecycle import counted, effect_words
-from nexus_control.render.decision import approval_words, imported_text, needed_of, verdict_text
+from nexus_control.render.agreed import group_lines, standing_lines, waits_for
+from nexus_control.render.decision import approval_words, imported_text
 from nexus_control.render.guarded import call_lines, is_guarded_call, who_runs
 from nexus_control.render.planned import planned_steps
-from nexus_control.render.policy import changes, policy_words, who_can_still
+from nexus_control.render.policy import changes, policy_words, template_name, who_can_still
+from nexus_control.render.rehearsed import covered_words
 from nexus_control.render.results import step_texts
 from nexus_control.render.text import View, listed, spelled
 from nexus_control.render.will_run import BY_WORKER, MODES, NOT_AT_HAND, call_words, place_words
@@ -26,8 +28,6 @@ _LONGEST: Final = 320
 """The most characters that are shown of one text."""
 _MOST_PLAN, _MOST_OUTPUT, _MOST_APPROVALS = 18, 4, 4
 """The most lines of a plan, of one step's output, and of approvals."""
-_NOTHING: Final[View] = {}
-_TOO_OLD: Final = "Nobody can approve by it: it must be rehearsed again."
 _MOST_STEPS, _SHORT = 5, 40
 """The most steps that are shown of a rehearsal, and characters of a name beside the question."""
 
@@ -89,27 +89,20 @@ def review_of(data: View, times: Times, *, is_approving: bool) -> Review:
     _add_approvals(review, data)
     review.add(f"Basis: {data['basis']}")
     reasons = data["lifecycle"]["blocking_reasons"]
-    review.last.append(
-        spelled(
-            _verdict(
-                reasons, "the call may run" if is_guarded else "it can be executed", is_approving=is_approving
-            )
-        )
-    )
-    review.last += [spelled(f"  and {reason['code']}: {reason['message']}") for reason in reasons[1:]]
+    first, *others = standing_lines(reasons)
+    if is_approving and waits_for(reasons):
+        first = _with_yours(reasons, "the call may run" if is_guarded else "it can be executed")
+    review.last += [spelled(first), *(spelled(f"  {each}") for each in others)]
     review.last.append(review.cut(f"Goal: {data['decision']['goal']}", "goal"))
     return review
 
 
-def _verdict(reasons: Sequence[View], follows: str, *, is_approving: bool) -> str:
-    """What keeps the request from being executed, in the words of somebody whom it waits for."""
-    if not reasons or reasons[0]["code"] != "MISSING_APPROVALS":
-        return verdict_text(reasons)
-    missing: int = reasons[0]["details"]["missing"]
-    waits = f"It waits for {counted(missing, 'approval')}{needed_of(reasons[0]['details'])}"
-    if not is_approving or reasons[0]["details"].get("groups"):
+def _with_yours(reasons: Sequence[View], follows: str) -> str:
+    """For how many approvals the request waits, and what that of who is asked would do."""
+    waits, details = waits_for(reasons), reasons[0]["details"]
+    if details.get("groups"):
         return f"{waits}."
-    if missing > 1:
+    if details["missing"] > 1:
         return f"{waits}; yours would be one of them."
     return f"{waits}; yours would be the last{'.' if reasons[1:] else f': then {follows}.'}"
 
@@ -213,8 +206,7 @@ def _add_rehearsal(review: Review, data: View, *, may_be_rehearsed: bool) -> Non
         f"The last rehearsal {last['outcome'].replace('_', ' ')}, {review.times.moment(at)}, by {last['adapter_id']}:"
     )
     if (required := data["decision"].get("rehearsal")) is not None:
-        covers = f"An approval covers what it gave back, digest {required['digest']}."
-        review.add(covers if required["is_fresh"] else _TOO_OLD, 2)
+        review.add(covered_words(required), 2)
     if last["error_code"]:
         what = f" ({effect_words(last['effect'])})" if last["effect"] else ""
         review.add(f"{last['error_code']}: {last['error_message']}{what}", 2, of="rehearsal's error")
@@ -238,10 +230,7 @@ def _add_policy(review: Review, data: View, *, for_a_router: bool) -> None:
     review.add(f"Policy: {policy_words(data['policy'], for_a_router=for_a_router)}", of="policy")
     if template := data["template"]:
         changed = "; ".join(changes(template)) or "nothing changed"
-        strange = (
-            "" if template["is_of_this_store"] else ", which came with the import and is NOT of this store"
-        )
-        review.add(f"Template {template['name']}{strange}: {changed}", 2, of="template")
+        review.add(f"Template {template_name(template)}: {changed}", 2, of="template")
     if digest := data["decision"].get("rules_digest"):
         review.add(f"Rules {digest}", 2, of="template")
 
@@ -254,27 +243,10 @@ def _add_approvals(review: Review, data: View) -> None:
         for each in approval["approvals"]
     ]
     review.add_most(said, _MOST_APPROVALS, 2, of="approvals")
-    if data["lifecycle"]["state"] in ("pending_approval", "approved"):
+    if data["lifecycle"]["state"] == "pending_approval":
         review.add(f"Can still approve: {who_can_still(data)}", 2, of="approvers")
-    for line in _of_groups(data):
+    for line in group_lines(data):
         review.add(line, 2, of="groups")
-
-
-def _of_groups(data: View) -> Iterator[str]:
-    """For each group that the policy names: how many it needs, how many it still needs, and of whom."""
-    needed: View = (data["policy"] and data["policy"].get("required_from")) or _NOTHING
-    lacking: View = next(
-        (
-            each["details"]["groups"]
-            for each in data["lifecycle"]["blocking_reasons"]
-            if "groups" in each["details"]
-        ),
-        _NOTHING,
-    )
-    members: View = data["decision"].get("approver_groups", _NOTHING)
-    for group, count in needed.items():
-        still = f", {lacking[group]} still needed" if group in lacking else ""
-        yield f"Of {group}: {count}{still}, of {listed(members.get(group, ()))}"
 
 
 def _timed(approval: View, times: Times) -> View:

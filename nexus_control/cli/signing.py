@@ -17,10 +17,11 @@ from nexus_control.cli.files import Output, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.naming import whole
 from nexus_control.cli.options import RequestId
-from nexus_control.cli.screen import Screen
+from nexus_control.cli.screen import Screen, one_line
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.ssh_keys import public_line_in
-from nexus_control.evidence.statement import NAMESPACE, Verdict
+from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement
+from nexus_control.render.stated import statement_facts
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.system.whole_files import is_regular, is_there
@@ -152,6 +153,10 @@ def _advise(frame: Frame, data: StatementData, output: Path | None) -> None:
     screen, file = Screen(sys.stderr), absolute(output or Path("approval.json"))
     if output is None:
         screen.blank()
+    screen.prose("It says, as a page of the inbox does that has the same verdict signed:")
+    for name, text in statement_facts(parse_statement(data["statement"])):
+        screen.hanging(one_line(f"{name}: {text}"), 4)
+    if output is None:
         screen.prose(f"Once these very bytes are in a file ({file}: --output writes it), sign them:")
     else:
         screen.prose(f"{file} is written. Sign it with your own key:")

@@ -116,8 +116,11 @@ class Notifying:
                 self._over.wait(self._poll.total_seconds())
 
     def _tell_one(self, courier: Courier) -> None:
+        def at_once() -> Step:
+            return courier.step(at_once=True)
+
         while not self._over.is_set():
-            step = fault_of(lambda: courier.step(at_once=True))
+            step = fault_of(at_once)
             if isinstance(step, NexusControlError):
                 self._complain(courier, step)
                 return

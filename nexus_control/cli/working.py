@@ -143,7 +143,7 @@ def worker(
 
 
 def _configured(frame: Frame, file: Path | None) -> tuple[Source | None, Sequence[Sink]]:
-    """The file with adapters, and the sinks. Raises CONFIG_INVALID, and ROUTER_NOT_CONFIGURED where there is neither."""
+    """The file with adapters, and the sinks. Raises CONFIG_INVALID, and ROUTER_NOT_CONFIGURED without either."""
     found = config_or_default(file, frame, project=False)
     sinks = sinks_in(frame.configuration)
     if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:

@@ -37,6 +37,7 @@ from nexus_control.evidence.report import Check, Finding, compared, failed, judg
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.facts import Execution, Facts
 from nexus_control.integrity import bare, json_digest, prefixed
+from nexus_control.lifecycle import counted
 from nexus_control.values.actors import new_id_problem
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.lookalikes import letters_of_other_scripts, skeleton
@@ -103,7 +104,9 @@ def _policy_satisfied(case: Case) -> Finding:
     longest = max(_steps(case), default=0)
     if limit is not None and longest > limit:
         return failed("more steps than the policy allows", expected=f"at most {limit}", actual=longest)
-    return passed(f"{len(case.counted(case.facts.linked_execution))} approvals counted at dispatch")
+    return passed(
+        f"{counted(len(case.counted(case.facts.linked_execution)), 'approval')} counted at dispatch"
+    )
 
 
 def _steps(case: Case) -> Iterator[int]:

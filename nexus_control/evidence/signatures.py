@@ -20,6 +20,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import Verdict, require_says
 from nexus_control.evidence.trust import Trust
 from nexus_control.integrity import prefixed, sha256_hex
+from nexus_control.lifecycle import counted
 from nexus_control.values.groups import slot_words
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import (
@@ -72,10 +73,10 @@ def _allowed_signers(allowed: AllowedSigners | None) -> Finding:
     """How much of the verifier's file of signers is used: a line that is skipped lets nobody sign."""
     if allowed is None:
         return noted("nobody is trusted to sign approvals")
-    used = f"{len(allowed.signers)} lines are used"
+    used = f"{counted(len(allowed.signers), 'line')} used"
     if not allowed.skipped:
         return noted(used)
-    return noted(f"{used}, {len(allowed.skipped)} are skipped: {allowed.skipped_in_words}")
+    return noted(f"{used}, {len(allowed.skipped)} skipped: {allowed.skipped_in_words}")
 
 
 def _approval_signatures(
@@ -100,12 +101,12 @@ def _approval_signatures(
     except NexusControlError as fault:
         return failed(f"{fault.message} (signed verdicts are verified in the order of events)")
     execution = case.facts.linked_execution
-    counted = case.counted(execution) if execution else ()
+    counting = case.counted(execution) if execution else ()
     if allowed is None:
-        said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
+        said = f"{counted(len(signed), 'signed verdict')}, but no allowed signers say whose keys sign"
         return skipped(said if signed else "no verdict is signed, and nobody is trusted to sign")
     refused, keys, trusted, passkeys = list[str](), set[SshKey](), set[int](), list[str]()
-    for approval in counted:
+    for approval in counting:
         verdict = signed.get(approval.seq)
         why = _not_trusted(verdict, allowed, origins, approval.granted_at, logs)
         if why is None and verdict is not None and verdict.signature.key in keys:
@@ -125,7 +126,8 @@ def _signed_quorum(
     """Whether the approvals with these seqs, which trusted people signed, are enough by themselves."""
     facts, execution = case.facts, case.facts.linked_execution
     required = facts.policy.min_approvals if facts.policy else 0
-    detail = f"{len(trusted)} of {required} approvals are signed by people who are trusted, each with their own key"
+    so_many = f"{len(trusted)} of {counted(required, 'approval')}"
+    detail = f"{so_many} signed by people who are trusted, each with their own key"
     lacking = dict[str, int]()
     if execution is not None:
         lacking = case.before(execution).lacking(parse_instant(execution.requested_at), trusted)

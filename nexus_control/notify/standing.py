@@ -82,7 +82,7 @@ def problems_of_sinks(lines: Sequence[SinkLine]) -> list[str]:
 
 
 class RetriedLine(TypedDict):
-    """An event that is neither `delivered` nor still set aside was dropped: the sink is no longer told of such events."""
+    """An event that is neither `delivered` nor set aside was dropped: the sink is no longer told of such events."""
 
     event_id: str
     delivered: bool

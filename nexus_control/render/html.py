@@ -32,12 +32,12 @@ def tag(name: str, *children: object, kind: str = "", label: str = "") -> Html:
 
 
 def element(name: str, attributes: Mapping[str, object], *children: object) -> Html:
-    """An element with these attributes, whose values are escaped like texts.
+    """An element with these attributes. Their values are exact, because programs read them: a form sends them back.
 
     >>> element("text", {"x": 3}, "a < b")
     '<text x="3">a &lt; b</text>'
     """
-    written = "".join(f' {key}="{_escaped(value)}"' for key, value in attributes.items())
+    written = "".join(f' {key}="{_exact(value)}"' for key, value in attributes.items())
     if name in _VOID:
         return Html(f"<{name}{written}>")
     return Html(f"<{name}{written}>{''.join(map(_escaped, children))}</{name}>")
@@ -98,6 +98,15 @@ def page(title: str, *children: object) -> str:
             "",
         ]
     )
+
+
+def as_typed(text: str) -> Html:
+    """What somebody wrote, for a field in which they go on: hidden characters stay as they are."""
+    return Html(f"\n{_exact(text)}")
+
+
+def _exact(value: object) -> str:
+    return escape_html(str(value)).replace("\r", "&#13;")
 
 
 def _escaped(child: object) -> str:

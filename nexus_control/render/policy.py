@@ -79,6 +79,12 @@ def policy_words(policy: View, *, for_a_router: bool = True) -> str:
     )
 
 
+def template_name(template: View) -> str:
+    """The template's name, which says so where the template is not of this store."""
+    strange = "" if template["is_of_this_store"] else ", which came with the import and is NOT of this store"
+    return f"{template['name']}{strange}"
+
+
 def changes(template: View) -> Iterator[str]:
     """What a request changed of its template, not yet escaped: `approvals 2 → 1`."""
     overrides, snapshot = template["overrides_applied"], template["snapshot"]

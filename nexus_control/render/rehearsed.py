@@ -23,3 +23,10 @@ def standing_words(rehearsal: View) -> str:
     if rehearsal["is_fresh"]:
         return "an approval covers it"
     return "nobody can approve by it: it must be rehearsed again"
+
+
+def covered_words(rehearsal: View) -> str:
+    """What an approval by this rehearsal covers, for a person who is asked for one."""
+    if rehearsal["is_fresh"]:
+        return f"An approval covers what it gave back, digest {rehearsal['digest']}."
+    return "Nobody can approve by it: it must be rehearsed again."

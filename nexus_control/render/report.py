@@ -21,7 +21,7 @@ from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.evidence.signed_approval import passkey_of
 from nexus_control.facts import Facts
-from nexus_control.lifecycle import compute_timeline, counted, display_name
+from nexus_control.lifecycle import THRESHOLD_MET, compute_timeline, counted, display_name
 from nexus_control.policy import Policy
 from nexus_control.render.checks import check_parts
 from nexus_control.render.decision import imported_text
@@ -189,7 +189,8 @@ def _timeline(evidence: Reading, decision: Decision, steps: Sequence[RunStep]) -
     """The picture, and beside it the same events as a table."""
     rows, before = list[tuple[object, ...]](), None
     for each in compute_timeline(decision):
-        rows.append((each.seq, _time(each.ts, before), each.summary))
+        number = "" if each.event_type == THRESHOLD_MET else each.seq  # no event of its own
+        rows.append((number, _time(each.ts, before), each.summary))
         before = each.ts
     events = table(["#", "Time (UTC)", "What happened"], rows, whole=["#", "Time (UTC)"])
     picture = timeline_picture(moments_of(evidence, decision, steps))

@@ -241,7 +241,8 @@ def require_attainable(
     if nobody:
         able = policy.min_approvals - nobody
         raise invalid_argument(
-            "min_approvals", f"is {policy.min_approvals}, but only {able} people may approve"
+            "min_approvals",
+            f"is {policy.min_approvals}, but only {able} {'person' if able == 1 else 'people'} may approve",
         )
     if slots and members is not None:
         raise invalid_argument(

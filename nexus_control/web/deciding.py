@@ -10,13 +10,14 @@ import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.statement import NAMESPACE, ApprovalStatement, Verdict, parse_statement
-from nexus_control.integrity import sha256_hex
-from nexus_control.render.html import Html
+from nexus_control.render.html import Html, as_typed, facts
+from nexus_control.render.stated import OTHER_EACH_TIME, statement_facts
 from nexus_control.render.text import View, spelled
+from nexus_control.system.commands import command, shell_line
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding
 from nexus_control.usecases.fields import MAX_REMARK
@@ -29,6 +30,7 @@ from nexus_control.web.pages import el, hidden_query
 from nexus_control.web.passkey_form import passkey_form
 from nexus_control.web.person import person_field
 from nexus_control.web.posting import refusal
+from nexus_control.web.wording import advice
 
 LASTS: Final = timedelta(hours=1)
 VERDICTS: Final[Mapping[Verdict, type[door.VerdictArguments]]] = {
@@ -42,7 +44,8 @@ _MEANS: Final[Mapping[Verdict, str]] = {
     "revoke": "You take your own approval back, before it runs.",
 }
 _BUTTONS: Final[Mapping[Verdict, str | None]] = {"approve": None, "deny": "danger", "revoke": "danger"}
-_DIGITS: Final = 16
+Typed: TypeAlias = Mapping[Verdict, str]
+"""What a person typed for a verdict that was refused: they find it in its form again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Offers:
     refusals: Mapping[Verdict, NexusControlError] = field(default_factory=dict[Verdict, NexusControlError])
 
 
-async def decide_form(inbox: Inbox, visit: Visit, request: View) -> Html:
+async def decide_form(inbox: Inbox, visit: Visit, request: View, typed: Typed) -> Html:
     """What stands in the section "Decide" of a request. `request` is what `inspect` answers."""
     if not inbox.may_decide:
         no_key = (
@@ -71,11 +74,20 @@ async def decide_form(inbox: Inbox, visit: Visit, request: View) -> Html:
         is_unknown = fault.code is ErrorCode.SIGNATURE_INVALID
         notice = refusal(fault, "You cannot decide here", *([enrol] if is_unknown else []))
         return el("div", _who(visit, request), notice, class_="verdicts")
-    forms = [_form(inbox, visit, verdict, statement) for verdict, statement in offers.statements.items()]
-    why = offers.refusals.get("approve")
-    notice = [el("p", f"{spelled(why.message).rstrip('.')}. {why.next}", data_code=why.code)] if why else []
-    compare = [_basis(request)] if forms else []
-    return el("div", _who(visit, request), *notice, *compare, *forms, class_="verdicts")
+    forms = [
+        _form(inbox, visit, statement, typed.get(verdict, ""))
+        for verdict, statement in offers.statements.items()
+    ]
+    notice = _why_not(offers.refusals.get("approve"), request["lifecycle"]["state"])
+    return el("div", _who(visit, request), *notice, *forms, class_="verdicts")
+
+
+def _why_not(fault: NexusControlError | None, state: str) -> Iterator[Html]:
+    """Why this person cannot approve. In an approved request nobody else needs to."""
+    if fault is not None:
+        is_done = fault.code is ErrorCode.ALREADY_APPROVED and state == "approved"
+        text = f"{spelled(fault.message).rstrip('.')}. {advice(fault)}"
+        yield el("p", "You have approved this request." if is_done else text, data_code=fault.code)
 
 
 def what_was_done(visit: Visit, request: View, verdict: str | None) -> list[Html]:
@@ -159,23 +171,12 @@ def _who(visit: Visit, request: View) -> Html:
     )
 
 
-def _basis(request: View) -> Html:
-    """What to compare, so that nobody relies on this page alone."""
-    digits = request["basis"].removeprefix("sha256:")[:_DIGITS]
-    return el(
-        "p",
-        "What you sign is bound to the basis ",
-        el("code", digits, class_="digest"),
-        f"…; nexus-control statement {request['decision']['decision_id']} must print the same.",
-        class_="note",
-    )
-
-
-def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
-    stated, name, heading = parse_statement(statement), verdict.capitalize(), f"{verdict}-heading"
+def _form(inbox: Inbox, visit: Visit, statement: str, typed: str) -> Html:
+    stated = parse_statement(statement)
+    verdict, heading = stated.verdict, f"{stated.verdict}-heading"
     return el(
         "section",
-        el("h3", name, " as ", el("bdi", spelled(stated.approver)), id=heading),
+        el("h3", verdict.capitalize(), " as ", el("bdi", spelled(stated.approver)), id=heading),
         el("p", _MEANS[verdict]),
         passkey_form(
             inbox,
@@ -183,14 +184,9 @@ def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
             visit.link(f"/requests/{stated.decision_id}/{verdict}"),
             el("input", type="hidden", name="token", value=token_of(inbox, statement)),
             el("input", type="hidden", name="statement", value=statement),
-            *_remark(verdict),
-            el(
-                "details",
-                el("summary", "The statement that you sign"),
-                el("pre", spelled(statement), tabindex="0", aria_label="The statement"),
-                el("p", "Its SHA-256: ", el("code", sha256_hex(statement)), class_="note"),
-            ),
-            button=name,
+            *_remark(verdict, typed),
+            el("details", *_compared(inbox, stated, statement)),
+            button=verdict.capitalize(),
             namespace=NAMESPACE,
             class_=_BUTTONS[verdict],
             data_person=stated.approver,
@@ -200,12 +196,30 @@ def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
     )
 
 
-def _remark(verdict: Verdict) -> Iterator[Html]:
+def _compared(inbox: Inbox, stated: ApprovalStatement, statement: str) -> Iterator[Html]:
+    """What the statement says, and the command by which another program says the same."""
+    options = {"--verdict": stated.verdict, "--as": f"human:{stated.approver}", "--db": inbox.store.place}
+    line = shell_line(command("statement", argument=stated.decision_id, options=options))
+    yield el("summary", "The statement that you sign")
+    yield facts(statement_facts(stated), kind="digests stated")
+    yield el(
+        "p",
+        "To compare, run this at the store: it reads the request by itself, and must print the same. Only "
+        f"“{OTHER_EACH_TIME}” is new each time.",
+        class_="note",
+    )
+    yield el("pre", line, tabindex="0", aria_label=f"The command to compare: {stated.verdict}")
+    yield el("p", "The exact text:", class_="note")
+    yield el("pre", spelled(statement), tabindex="0", aria_label="The statement")
+
+
+def _remark(verdict: Verdict, typed: str) -> Iterator[Html]:
     """The comment of an approval, or the reason of another verdict."""
     is_approving, field_id = verdict == "approve", f"{verdict}-text"
     yield el("label", "Comment (may be empty)" if is_approving else "Reason", for_=field_id)
     yield el(
         "textarea",
+        as_typed(typed),
         id=field_id,
         name="comment" if is_approving else "reason",
         rows=2,

@@ -1,7 +1,8 @@
 """Enrolling a passkey: the browser makes one, and the page gives the line that the owner adds.
 
-    GET  /enrol     a form with a challenge
-    POST /enrol     {"person", "challenge", "attestation": {...}, "assertion": {...}}, bytes in base64url
+    GET  /enrol         a form with a challenge
+    POST /enrol/id      {"person"}: whether this id can be enrolled, before a passkey is made for it
+    POST /enrol         {"person", "challenge", "attestation": {...}, "assertion": {...}}, bytes in base64url
 
 A challenge is 32 random bytes. It is spent by the first use, and forgotten after ten minutes, or once a thousand newer
 ones were given. The new passkey signs the challenge's text, in another namespace than approvals: else nothing shows
@@ -10,6 +11,7 @@ fingerprint with the person by another way.
 """
 
 import base64
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.allowed_signers import principal_problem
 from nexus_control.evidence.formats.origins import PasskeyOrigins
 from nexus_control.evidence.formats.passkeys import (
@@ -31,18 +33,22 @@ from nexus_control.evidence.formats.passkeys import (
 )
 from nexus_control.evidence.statement import ENROLMENT_NAMESPACE, NAMESPACE
 from nexus_control.render.html import Html
+from nexus_control.store import DecisionStore
 from nexus_control.system.clock import Clock
-from nexus_control.system.commands import shell_line
-from nexus_control.values.actors import id_problem, new_id_problem
+from nexus_control.system.commands import AsIs, command, shell_line
+from nexus_control.usecases.signing import allowed_signers_of
+from nexus_control.values.actors import fold_id, id_problem, new_id_problem
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import el, respond
 from nexus_control.web.passkey_form import AssertionBody, passkey_form
 from nexus_control.web.posting import octets, posted, refusal, refusal_as_json, status_of, wants_json
 
 PATH: Final = "/enrol"
+CHECK_PATH: Final = "/enrol/id"
 LASTS: Final = timedelta(minutes=10)
 MOST: Final = 1_000
 _TITLE: Final = "Enrol a passkey"
+_TYPED: Final = re.compile(r"(?:human|system):(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,13 @@ class AttestationBody:
             public_key=octets("public_key", self.public_key),
             algorithm=self.algorithm,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdBody:
+    """The body of `POST /enrol/id`."""
+
+    person: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,32 +116,67 @@ def routes(inbox: Inbox) -> list[Route]:
     challenges = Challenges(inbox.store.clock)
 
     async def form(request: Request) -> Response:
-        return _form_page(inbox, Visit.of(request), challenges.give())
+        visit = Visit.of(request)
+        return _form_page(inbox, visit, challenges.give(), visit.person)
+
+    async def check(request: Request) -> Response:
+        person = ""
+        try:
+            person = (await posted(request, IdBody)).person
+            _require_id(person)
+        except NexusControlError as fault:
+            return refused(request, fault, person)
+        return Response(status_code=204)
 
     async def answer(request: Request) -> Response:
-        visit = Visit.of(request)
+        visit, person = Visit.of(request), ""
         try:
             body = await posted(request, EnrolmentBody)
+            person = body.person
             new = _enrolled(inbox, body, challenges)
         except NexusControlError as fault:
-            if wants_json(request):
-                return refusal_as_json(fault)
-            return _form_page(inbox, visit, challenges.give(), fault)
-        line = allowed_signers_line(body.person, new.key, NAMESPACE)
+            return refused(request, fault, person)
+        line = allowed_signers_line(person, new.key, NAMESPACE)
         if wants_json(request):
             return JSONResponse({"line": line, "fingerprint": new.key.fingerprint})
-        return respond(inbox, visit, "Passkey made", *_made(body.person, new, line))
+        owner = await inbox.call(lambda: _owners_command(inbox.store, person))
+        return respond(inbox, visit, "Passkey made", *_made(visit, person, new, line, owner))
 
-    return [Route(PATH, form), Route(PATH, answer, methods=["POST"])]
+    def refused(request: Request, fault: NexusControlError, person: str) -> Response:
+        if wants_json(request):
+            return refusal_as_json(fault)
+        return _form_page(inbox, Visit.of(request), challenges.give(), person, fault)
+
+    return [
+        Route(PATH, form),
+        Route(CHECK_PATH, check, methods=["POST"]),
+        Route(PATH, answer, methods=["POST"]),
+    ]
+
+
+def _require_id(person: str) -> None:
+    """Raises INVALID_ARGUMENT, in words for this person, for an id that no line of the allowed signers can have."""
+    typed = _TYPED.fullmatch(person)
+    problem = (
+        f"must be the id alone: {typed[1]}"
+        if typed
+        else id_problem(person) or new_id_problem(person) or principal_problem(person)
+    )
+    if problem:
+        raise NexusControlError(
+            ErrorCode.INVALID_ARGUMENT,
+            f"Your id {problem}",
+            {"fields": [{"field": "person", "problem": problem}]},
+            "Write the id under which you approve here. The owner of the inbox knows it.",
+        )
 
 
 def _enrolled(inbox: Inbox, body: EnrolmentBody, challenges: Challenges) -> NewPasskey:
     """The new passkey, when everything about it is in order. Raises INVALID_ARGUMENT, PAGE_OUTDATED or
     SIGNATURE_INVALID.
     """
-    person, origins = body.person, PasskeyOrigins(inbox.origins)
-    if problem := id_problem(person) or new_id_problem(person) or principal_problem(person):
-        raise invalid_argument("person", problem)
+    origins = PasskeyOrigins(inbox.origins)
+    _require_id(body.person)
     attestation, assertion = body.attestation.decoded(), body.assertion.decoded()
     challenge = challenges.spend(body.challenge)
     new = enrol(attestation, challenge=challenge, rp_id=inbox.rp_id, origins=origins)
@@ -136,8 +184,25 @@ def _enrolled(inbox: Inbox, body: EnrolmentBody, challenges: Challenges) -> NewP
     return new
 
 
+def _owners_command(store: DecisionStore, person: str) -> str:
+    """The command with which the owner adds the passkey, from the folder that holds its line."""
+    try:
+        allowed = allowed_signers_of(store)
+    except NexusControlError:
+        allowed = None  # the owner meets what is wrong with the file when they run the command
+    has_key = allowed is not None and any(
+        fold_id(person) in each.principals.wanted for each in allowed.signers
+    )
+    options = {"--allowed-signers": store.allowed_signers or AsIs("FILE")}
+    another = ["--another"] if has_key else []
+    ends_options = ["--"] if person.startswith("-") else []
+    return shell_line(
+        [*command("approver", "add", options=options), *another, *ends_options, person, "passkey.line"]
+    )
+
+
 def _form_page(
-    inbox: Inbox, visit: Visit, challenge: str, fault: NexusControlError | None = None
+    inbox: Inbox, visit: Visit, challenge: str, person: str, fault: NexusControlError | None = None
 ) -> Response:
     form = passkey_form(
         inbox,
@@ -149,7 +214,7 @@ def _form_page(
             "input",
             id="person",
             name="person",
-            value=visit.person,
+            value=person,
             required=True,
             maxlength=256,
             autocomplete="username",
@@ -165,6 +230,7 @@ def _form_page(
         ),
         button="Enrol",
         namespace=ENROLMENT_NAMESPACE,
+        data_check=visit.link(CHECK_PATH),
     )
     return respond(
         inbox,
@@ -183,8 +249,7 @@ def _form_page(
     )
 
 
-def _made(person: str, new: NewPasskey, line: str) -> list[Html]:
-    command = shell_line(["nexus-control", "approver", "add", person, "passkey.line"])
+def _made(visit: Visit, person: str, new: NewPasskey, line: str, owners_command: str) -> list[Html]:
     synced = "Its device copies it to your other devices." if new.is_synced else ""
     return [
         el("h1", "Your passkey is made, and does not count yet"),
@@ -213,12 +278,11 @@ def _made(person: str, new: NewPasskey, line: str) -> list[Html]:
                 el(
                     "p",
                     "Where the fingerprints are the same, the owner saves the line in a file, such as passkey.line, "
-                    "and adds it to the allowed signers by this command. It needs --another where they have a key of "
-                    "yours already.",
+                    "and adds it to the allowed signers, from the folder of that file, by this command:",
                 ),
-                el("pre", command, id="command", tabindex="0", aria_label="The command for the owner"),
+                el("pre", owners_command, id="command", tabindex="0", aria_label="The command for the owner"),
             ),
             class_="next",
         ),
-        el("p", "Then decide on your requests here.", class_="soft"),
+        el("p", "Then ", el("a", "decide on your requests", href=visit.link("/", **{"as": person})), "."),
     ]

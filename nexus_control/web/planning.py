@@ -13,6 +13,7 @@ from nexus_control.render.text import View
 from nexus_control.render.will_run import BY_WORKER, MODES, NOT_AT_HAND, call_words, place_words
 from nexus_control.web.pages import el
 
+_LINE_END: Final = "\n"
 _OPEN: Final = ("PENDING_APPROVAL", "APPROVED")
 
 
@@ -39,6 +40,7 @@ def _plan(plan: str | None, will_run: View | None) -> Iterator[Html]:
     if plan is None:
         yield el("p", "The request has no plan.")
     elif steps is None:
+        yield el("p", f"Plan, a text of {counted(len(plan.split(_LINE_END)), 'line')}:")
         yield el("pre", plan, tabindex="0", aria_label="The plan")
     else:
         described: Sequence[View] = will_run["steps"] if will_run else ()

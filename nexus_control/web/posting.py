@@ -18,6 +18,7 @@ from nexus_control.render.html import Html
 from nexus_control.render.text import spelled
 from nexus_control.values.records import decode
 from nexus_control.web.pages import el
+from nexus_control.web.wording import advice
 
 RecordT = TypeVar("RecordT")
 
@@ -65,7 +66,7 @@ def refusal(fault: NexusControlError, heading: str, *more: object) -> Html:
         "div",
         el("h2", heading),
         el("p", f"{spelled(fault.message).rstrip('.')}."),
-        el("p", spelled(fault.next)),
+        el("p", spelled(advice(fault))),
         *more,
         el("p", el("code", fault.code), class_="soft"),
         role="alert",

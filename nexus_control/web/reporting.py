@@ -5,7 +5,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES, canonical_json
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import NexusControlError
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.reading import Reading, read_evidence
 from nexus_control.evidence.trust import Trust
 from nexus_control.render.report import report_parts, report_title
@@ -24,28 +25,31 @@ def routes(inbox: Inbox) -> list[Route]:
 
     async def report(request: Request) -> Response:
         visit, request_id = Visit.of(request), request.path_params["request_id"]
-        evidence, view = await inbox.call(lambda: _evidence(inbox.store, request_id))
+        evidence, view, problem = await inbox.call(lambda: _evidence(inbox.store, request_id))
         back = el("p", el("a", "Back to the request", href=visit.link(f"/requests/{request_id}")))
+        notice = [el("p", f"{problem} So no signature is checked.", class_="odd")] if problem else []
         title = report_title(evidence, view)
-        return respond(inbox, visit, title, back, *report_parts(evidence, view))
+        return respond(inbox, visit, title, back, *notice, *report_parts(evidence, view))
 
     return [Route("/requests/{request_id}/report", report)]
 
 
-def _evidence(store: DecisionStore, request_id: str) -> tuple[Reading, InspectData]:
-    """The document that would be exported of this decision, checked, and the store's own view."""
+def _evidence(store: DecisionStore, request_id: str) -> tuple[Reading, InspectData, str | None]:
+    """The document that would be exported of this decision, checked, and the store's own view; and why the allowed
+    signers cannot be read, if they cannot.
+    """
     view = views.inspect(
         store, door.validated(door.InspectArguments, {"decision_id": request_id, "render": False})
     )
     document = canonical_json(document_of(store, view)).encode()
-    trust = Trust(allowed_signers=_signers(store), passkey_origins=store.passkey_origins.origins)
-    return read_evidence(document, trust=trust), view
-
-
-def _signers(store: DecisionStore) -> bytes | None:
-    if store.allowed_signers is None:
-        return None
-    try:
-        return read_regular(store.allowed_signers, MAX_TEXT_BYTES)
-    except OSError as error:
-        raise invalid_argument("allowed_signers", f"cannot be read: {error.strerror}") from None
+    signers, problem = None, None
+    if store.allowed_signers is not None:
+        try:
+            signers = read_regular(store.allowed_signers, MAX_TEXT_BYTES)
+            parse_allowed_signers(signers)
+        except OSError as error:
+            signers, problem = None, f"The allowed signers cannot be read: {error.strerror}."
+        except NexusControlError as fault:
+            signers, problem = None, f"{fault.message}."
+    trust = Trust(allowed_signers=signers, passkey_origins=store.passkey_origins.origins)
+    return read_evidence(document, trust=trust), view, problem

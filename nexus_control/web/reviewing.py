@@ -7,7 +7,7 @@ Sections that have nothing to say are left out, except those that a reviewer wou
 what stands under "Decide".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from starlette.requests import Request
@@ -15,17 +15,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nexus_control.lifecycle import counted, effect_words
-from nexus_control.render.decision import approval_words, imported_text, verdict_text
+from nexus_control.render.agreed import group_lines, standing_lines
+from nexus_control.render.decision import approval_words, imported_text
 from nexus_control.render.guarded import is_guarded_call
 from nexus_control.render.html import Html, facts, table
-from nexus_control.render.policy import changes, policy_words, who_can_still
-from nexus_control.render.rehearsed import standing_words
+from nexus_control.render.policy import changes, policy_words, template_name, who_can_still
+from nexus_control.render.rehearsed import covered_words
 from nexus_control.render.steps import step_list
 from nexus_control.render.text import View, listed
 from nexus_control.render.times import in_utc
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import views
-from nexus_control.web.deciding import decide_form, what_was_done
+from nexus_control.web.deciding import Typed, decide_form, what_was_done
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import badge, el, moment, respond
 from nexus_control.web.planning import what_runs
@@ -33,6 +34,7 @@ from nexus_control.web.planning import what_runs
 _OPEN: Final = ("pending_approval", "approved")
 _LONG_GOAL: Final = 140
 _TITLE: Final = 60
+_NOTHING_TYPED: Final[Typed] = {}
 
 
 def routes(inbox: Inbox) -> list[Route]:
@@ -46,13 +48,19 @@ def routes(inbox: Inbox) -> list[Route]:
 
 
 async def review_page(
-    inbox: Inbox, visit: Visit, request_id: str, *notices: Html, done: str | None = None, status: int = 200
+    inbox: Inbox,
+    visit: Visit,
+    request_id: str,
+    *notices: Html,
+    done: str | None = None,
+    typed: Typed = _NOTHING_TYPED,
+    status: int = 200,
 ) -> Response:
     """The request as it is now. `done` is the verdict that was just given. Raises DECISION_NOT_FOUND."""
     view = await inspected(inbox, request_id)
     goal: str = view["decision"]["goal"] or "A request without a goal"
     is_open = view["lifecycle"]["state"] in _OPEN
-    decide = await decide_form(inbox, visit, view) if is_open else Html("")
+    decide = await decide_form(inbox, visit, view, typed) if is_open else Html("")
     said = [*notices, *what_was_done(visit, view, done)]
     return respond(
         inbox, visit, goal[:_TITLE], *said, *_page(visit, view, goal, decide), is_live=True, status=status
@@ -92,26 +100,18 @@ def part(heading: str, *children: object) -> Html:
 
 def _standing(visit: Visit, view: View, goal: str) -> Html:
     """The goal, and what keeps it from being executed."""
-    state, reasons = view["lifecycle"]["state"], view["lifecycle"]["blocking_reasons"]
-    approval = view["approval"]
-    others = [el("li", reason["message"]) for reason in reasons[1:]]
+    state, approval = view["lifecycle"]["state"], view["approval"]
+    first, *others = standing_lines(view["lifecycle"]["blocking_reasons"])
     decide = el("a", "Go to the decision", href="#decide", class_="button quiet")
     return el(
         "header",
         el("p", badge(state), f" {approval['current']} of {counted(approval['required'], 'approval')}"),
         el("h1", goal, class_="long" if len(goal) > _LONG_GOAL else None),
-        el("p", _verdict(reasons)),
-        el("ul", *others) if others else Html(""),
+        el("p", first),
+        el("ul", *(el("li", each) for each in others)) if others else Html(""),
         el("p", decide) if state in _OPEN else Html(""),
         class_=_KINDS.get(state, "short"),
     )
-
-
-def _verdict(reasons: Sequence[View]) -> str:
-    """What keeps the request from being executed, in the words of somebody whom it waits for."""
-    if reasons and reasons[0]["code"] == "MISSING_APPROVALS":
-        return f"It waits for {counted(reasons[0]['details']['missing'], 'approval')}."
-    return verdict_text(reasons)
 
 
 _KINDS: Final = {"approved": "pass", "completed": "pass", "failed": "fail", "denied": "fail"}
@@ -123,13 +123,14 @@ def _request(decision: View) -> Iterator[tuple[str, object]]:
     yield "Mode", _MODES.get(decision["requested_mode"], decision["requested_mode"])
     yield "Ends", moment(decision["expires_at"]) if decision["expires_at"] else "does not expire"
     yield "Labels", listed(decision["labels"]) if decision["labels"] else None
-    yield "Metadata", listed(f"{name}={text}" for name, text in decision.get("metadata", {}).items()) or None
+    if metadata := decision.get("metadata"):
+        yield "Metadata", listed(f"{name}={text}" for name, text in metadata.items())
     yield "Takes the place of", decision.get("supersedes")
     if imported := decision.get("imported"):
         yield "Imported", f"NOT asked for here: {imported_text(imported)}"
     if ending := decision.get("ending"):
         yield "Ended by", f"{who(ending['actor'])}: {ending['reason']}"
-    yield "Request id", el("code", decision["decision_id"])
+    yield "Request", el("code", decision["decision_id"])
 
 
 _MODES: Final = {"apply": "apply: it changes things", "dry_run": "dry_run: it only tries"}
@@ -150,8 +151,7 @@ def _rehearsal(view: View) -> Iterator[Html]:
         ".",
     )
     if required is not None:
-        yield el("p", f"It is required, and {standing_words(required)}.")
-        yield facts([("Its digest", el("code", required["digest"]))])
+        yield el("p", covered_words(required))
     yield from _outcome(last)
 
 
@@ -173,17 +173,17 @@ def _policy(view: View, *, for_a_router: bool) -> Iterator[Html]:
         yield el("p", "There is no policy.")
         return
     yield el("p", policy_words(view["policy"], for_a_router=for_a_router), ".")
-    if (template := view["template"]) is None:
-        yield el("p", "It was made for this request, without a template.", class_="note")
-        return
-    strange = "" if template["is_of_this_store"] else "It came with the import and is NOT of this store."
-    changed = list(changes(template))
-    yield facts([("Template", template["name"]), ("Attention", strange)])
-    if changed:
-        yield el("p", "Overridden for this request:", class_="odd")
-        yield el("ul", *(el("li", each) for each in changed), class_="odd")
+    if template := view["template"]:
+        changed = list(changes(template))
+        yield facts(
+            [("Template", template_name(template)), ("Changed", "" if changed else "nothing changed")]
+        )
+        if changed:
+            yield el("p", "Overridden for this request:", class_="odd")
+            yield el("ul", *(el("li", each) for each in changed), class_="odd")
     else:
-        yield el("p", "Nothing of the template was overridden.", class_="note")
+        yield el("p", "It was made for this request, without a template.", class_="note")
+    yield facts([("Rules", view["decision"].get("rules_digest"))], kind="digests")
 
 
 def _approvals(view: View) -> Iterator[Html]:
@@ -200,8 +200,10 @@ def _approvals(view: View) -> Iterator[Html]:
     yield el("p", f"{approval['current']} of {counted(approval['required'], 'approval')}.")
     if rows:
         yield el("ul", *rows, class_="people")
-    if view["lifecycle"]["state"] in _OPEN and view["policy"] is not None:
+    if view["lifecycle"]["state"] == "pending_approval" and view["policy"] is not None:
         yield el("p", f"Can still approve: {who_can_still(view)}.")
+    if groups := list(group_lines(view)):
+        yield el("ul", *(el("li", each) for each in groups), class_="groups")
 
 
 def _in_utc(approval: View) -> View:

@@ -12,11 +12,13 @@ from nexus_control.evidence.formats.allowed_signers import AllowedSigner
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.render.html import Html, table
 from nexus_control.render.policy import policy_words
+from nexus_control.render.text import listed
 from nexus_control.render.times import in_utc
 from nexus_control.store import DecisionStore, TemplateStore
 from nexus_control.template import Template
 from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.usecases.listing import list_requests
+from nexus_control.usecases.passkeys import why_not
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
@@ -54,13 +56,26 @@ def _standing(inbox: Inbox, visit: Visit) -> Iterator[Html]:
     count = f"{found['count']}{' or more' if found['cursor'] else ''}"
     yield part("Waiting now", el("p", el("a", f"Requests that wait for you: {count}", href=visit.link("/"))))
     enrol = el("p", el("a", "Enrol a passkey", href=visit.link("/enrol")))
-    yield part("Your keys", *_keys(inbox.store, visit.person), enrol)
+    yield part("Your keys", *_keys(inbox, visit.person), enrol)
+    if groups := list(_groups(inbox.store, visit.person)):
+        yield part("Your groups", *groups)
     yield part("Templates", *_templates(inbox.store, visit.person))
 
 
-def _keys(store: DecisionStore, person: str) -> Iterator[Html]:
+def _groups(store: DecisionStore, person: str) -> Iterator[Html]:
+    """The groups of which this person is a member, which new requests may name."""
     try:
-        allowed = allowed_signers_of(store)
+        own = [(name, ids) for name, ids in store.groups.items() if fold_id(person) in map(fold_id, ids)]
+    except NexusControlError as fault:
+        yield el("p", f"{fault.message}. No request can name a group.", class_="odd")
+        return
+    if own:
+        yield table(["Group", "Its members"], [(name, listed(ids)) for name, ids in own])
+
+
+def _keys(inbox: Inbox, person: str) -> Iterator[Html]:
+    try:
+        allowed = allowed_signers_of(inbox.store)
     except NexusControlError as fault:
         yield el("p", f"{fault.message}. No signed approval counts.", class_="odd")
         return
@@ -69,9 +84,8 @@ def _keys(store: DecisionStore, person: str) -> Iterator[Html]:
     if not signing:
         yield el("p", "No key of yours is trusted here yet, so a signature of yours does not count.")
         return
-    now = store.clock.now()
-    rows = [(each.key.fingerprint, _kind(each), _validity(each, each.valid_at(now))) for each in signing]
-    yield table(["Fingerprint", "Kind", "Valid"], rows)
+    rows = [(each.key.fingerprint, _kind(each), _validity(inbox, each)) for each in signing]
+    yield table(["Fingerprint", "Kind", "Counts here now"], rows)
 
 
 def _kind(signer: AllowedSigner) -> str:
@@ -81,13 +95,11 @@ def _kind(signer: AllowedSigner) -> str:
     return "security key" if application.startswith("ssh:") else f"passkey of {application}"
 
 
-def _validity(signer: AllowedSigner, is_valid: bool) -> str:
-    ends = [
-        f"{word} {in_utc(format_instant(at))} UTC"
-        for word, at in (("from", signer.valid_after), ("until", signer.valid_before))
-        if at is not None
-    ]
-    return ", ".join(["yes" if is_valid else "not now", *ends])
+def _validity(inbox: Inbox, signer: AllowedSigner) -> str:
+    if problem := why_not(inbox.store, signer, inbox.rp_id):
+        return f"no: it {problem}"
+    until = signer.valid_before
+    return "yes" if until is None else f"yes, until {in_utc(format_instant(until))} UTC"
 
 
 def _templates(store: DecisionStore, person: str) -> Iterator[Html]:

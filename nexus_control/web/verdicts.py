@@ -48,15 +48,19 @@ def routes(inbox: Inbox) -> list[Route]:
 def _route(inbox: Inbox, verdict: Verdict) -> Route:
     async def answer(request: Request) -> Response:
         visit, request_id = Visit.of(request), request.path_params["request_id"]
+        typed = ""
         try:
             body = await posted(request, VerdictBody)
+            typed = body.comment or body.reason or ""
             data = await inbox.record(lambda: _decided(inbox, request_id, verdict, body))
         except NexusControlError as fault:
             if wants_json(request):
                 return refusal_as_json(fault)
             # Of a request that is nowhere, `review_page` says so.
             notice = refusal(fault, _NOT_DONE[verdict])
-            return await review_page(inbox, visit, request_id, notice, status=status_of(fault))
+            return await review_page(
+                inbox, visit, request_id, notice, typed={verdict: typed}, status=status_of(fault)
+            )
         if wants_json(request):
             return JSONResponse(data)
         return RedirectResponse(visit.link(f"/requests/{request_id}", done=verdict), 303)

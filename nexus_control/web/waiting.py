@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nexus_control.lifecycle import counted
+from nexus_control.render.agreed import not_of_each_group
 from nexus_control.render.html import Html
 from nexus_control.usecases.list_answers import RequestLine, RequestsData
 from nexus_control.usecases.list_arguments import ListArguments
@@ -131,7 +132,8 @@ def _card(line: RequestLine) -> _Card:
         request_id=line["request_id"],
         goal=goal if len(goal) <= _LONGEST_GOAL else f"{goal[:_LONGEST_GOAL]} …",
         state=line["state"],
-        approvals=f"{line['current_approvals']} of {counted(line['required_approvals'], 'approval')}",
+        approvals=f"{line['current_approvals']} of {counted(line['required_approvals'], 'approval')}"
+        f"{not_of_each_group(line)}",
         tags=(*tags, *line["labels"]),
         asked_by=who(line["requester"]),
         asked_at=line["created_at"],

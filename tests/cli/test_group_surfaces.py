@@ -93,12 +93,13 @@ SURFACES: dict[str, Callable[[Commands, str], str]] = {
 def test_every_place_names_the_group_that_is_missing(commands: Commands, situation: str) -> None:
     request_id = commands.answer(*ASKING)["request_id"]
     said = {"approve": "", "approve --json": ""}
+    person = ""
     for person in SITUATIONS[situation]:
         said["approve --json"] = str(
             commands.answer("approve", request_id, "--yes", "--as", f"human:{person}")["groups_missing"]
             or "groups"
         )
-    if SITUATIONS[situation]:
+    if person:
         commands.run("revoke", request_id, "--yes", "--as", f"human:{person}", "--reason", "r")
         said["approve"] = commands.run("approve", request_id, "--yes", "--as", f"human:{person}")
     said |= {name: surface(commands, request_id) for name, surface in SURFACES.items()}

@@ -145,7 +145,7 @@ def test_a_configured_rp_id_is_kept_for_named_origins(database: Path, tmp_path: 
     assert "the configured RP ID example.org" in answer["message"]
 
 
-NOTED = {
+NOTED: dict[str, tuple[list[str], str]] = {
     "no signers": ([], "so nothing can be decided here"),
     "no origin": (["--allowed-signers", "{signers}"], "--origin http://localhost:"),
     "signers and origin": (["--allowed-signers", "{signers}", "--origin", "http://localhost:8737"], ""),

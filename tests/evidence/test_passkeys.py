@@ -392,6 +392,15 @@ def test_a_verified_approval_says_who_signed_what_where_and_with_which_key() -> 
     assert verify_approval(STATEMENT.decode(), signature("good-synced"), TRUST, AT).is_synced
 
 
+@pytest.mark.parametrize("given", [None, 5, b"{}"], ids=str)
+@pytest.mark.parametrize("name", ["statement", "signature"])
+def test_what_is_no_text_is_refused_by_its_name(name: str, given: object) -> None:
+    texts: dict[str, Any] = {"statement": STATEMENT.decode(), "signature": GOOD, name: given}
+    with pytest.raises(NexusControlError, match=name) as caught:
+        verify_approval(**texts, trust=TRUST, at=AT)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("changes", "at", "why"),
     [

@@ -341,7 +341,7 @@ def test_a_template_names_no_group_that_is_not_configured(tools: NexusControlToo
 
 def test_a_requester_who_may_not_approve_is_no_member_who_could(clock: FakeClock) -> None:
     tools = made(clock, {"security": ["Alice"]})
-    only = {"required_from": {"security": 1}}
+    only: dict[str, Any] = {"required_from": {"security": 1}}
     refused = tools.request("g", ALICE, **only, allow_requester_approval=False)
     require_refused(refused, ErrorCode.INVALID_ARGUMENT)
     assert [each["field"] for each in refused.details["fields"]] == ["required_from"]

@@ -200,7 +200,7 @@ def test_a_package_reaches_l4_with_the_origin_and_says_who_used_a_passkey_where(
     [
         ({"passkey_origins": ()}, "no origin is allowed for this passkey (passkey_origins, --origin)"),
         ({"passkey_origins": [ANOTHER]}, f"and the allowed origins are {ANOTHER}"),
-        ({"allowed_signers": SIGNERS.replace("bob", "dave")}, "1 of 2 approvals are signed"),
+        ({"allowed_signers": SIGNERS.replace("bob", "dave")}, "1 of 2 approvals signed"),
     ],
     ids=["no origin", "another origin", "another person"],
 )

@@ -9,6 +9,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from nexus_control import DecisionStore
+from nexus_control.execution.router import RouterProtocol
 from nexus_control.web import create_app
 from tests.web.served import Answer
 
@@ -17,10 +18,20 @@ HOST = "approve.example.org"
 ORIGIN = f"https://{HOST}"
 
 
-def mounted(store: DecisionStore, place: str) -> Starlette:
+def mounted(store: DecisionStore, place: str, router: RouterProtocol | None = None) -> Starlette:
     """An application in which the inbox of this store has this place. Nothing can be decided in it."""
-    inbox = create_app(store, origins=[ORIGIN], rp_id=HOST, reader_token=TOKEN, may_decide=False)
+    inbox = create_app(
+        store, origins=[ORIGIN], rp_id=HOST, reader_token=TOKEN, router=router, may_decide=False
+    )
     return Starlette(routes=[Mount(place, inbox)])
+
+
+def shown(store: DecisionStore, path: str, *, query: str = "", router: RouterProtocol | None = None) -> str:
+    """The page at this path, without a slash before it, of the inbox of this store."""
+    (answer,) = answers(
+        mounted(store, "/inbox", router), f"/inbox/{path}", query=f"token={TOKEN}&{query}".rstrip("&")
+    )
+    return answer.body
 
 
 def answers(

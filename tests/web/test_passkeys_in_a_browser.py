@@ -120,8 +120,65 @@ def test_a_device_that_is_enrolled_already_makes_no_second_passkey(house: House,
     ada.open(house.address("/enrol", ADA))
     ada.click("form[data-passkey] button")
     assert problem(ada, "form[data-passkey]").startswith("This device has a passkey of yours")
-    passkeys = ada.call("WebAuthn.getCredentials", authenticatorId=ada.authenticator)["credentials"]
-    assert len(passkeys) == 1
+    assert passkeys(ada) == 1
+
+
+def test_an_id_that_cannot_be_enrolled_is_refused_before_a_passkey_is_made(
+    chromium: Chromium, house: House
+) -> None:
+    page = chromium.page(width=PHONE)
+    page.open(house.address("/enrol", ADA))
+    page.fill("#person", "ada,ben")
+    page.click("form[data-passkey] button")
+    page.until("document.querySelector('main [role=alert][data-code]') !== null")
+    assert page.run("document.activeElement.dataset.code") == "INVALID_ARGUMENT"
+    assert page.run("document.getElementById('person').value") == "ada,ben"
+    assert passkeys(page) == 0
+    page.close()
+
+
+def passkeys(page: Page) -> int:
+    return len(page.call("WebAuthn.getCredentials", authenticatorId=page.authenticator)["credentials"])
+
+
+def test_a_browser_that_is_too_old_to_enrol_makes_no_passkey_and_says_so(
+    chromium: Chromium, house: House
+) -> None:
+    page = chromium.page()
+    page.open(house.address("/enrol", "old@example.com"))
+    page.run("delete AuthenticatorAttestationResponse.prototype.getPublicKey")
+    page.click("form[data-passkey] button")
+    assert problem(page, "form[data-passkey]").startswith("This browser is too old")
+    assert passkeys(page) == 0
+    page.close()
+
+
+def test_an_error_of_any_other_kind_is_told(house: House, ada: Page) -> None:
+    request_id = house.office.requested()
+    look_at(house, ada, request_id, ADA)
+    ada.run("navigator.credentials.get = () => Promise.reject(new TypeError('half a browser'))")
+    ada.click(".choice.approve button")
+    assert "TypeError: half a browser" in problem(ada, ".choice.approve")
+    assert written(house, request_id) == 0
+
+
+def test_a_goal_with_hidden_characters_is_decided(house: House, ada: Page) -> None:
+    text = f"Rotate\u200d\u202e\u2028\u0085\ufeff{' ' * 300}the keys"
+    policy = ("--mode", "apply", "--min-assurance", "signed", "--as", "human:alice@example.com")
+    request_id = house.office.answer("request", text, *policy)["request_id"]
+    look_at(house, ada, request_id, ADA)
+    assert decide(ada, "approve") is None
+
+
+def test_a_refused_verdict_keeps_what_was_typed(house: House, ada: Page) -> None:
+    request_id = house.office.requested()
+    look_at(house, ada, request_id, ADA)
+    ada.call("WebAuthn.setResponseOverrideBits", authenticatorId=ada.authenticator, isBadUV=True)
+    try:
+        assert decide(ada, "deny", "not now\nask again") == "SIGNATURE_INVALID"
+    finally:
+        ada.call("WebAuthn.setResponseOverrideBits", authenticatorId=ada.authenticator)
+    assert ada.run("document.getElementById('deny-text').value") == "not now\nask again"
 
 
 @pytest.mark.parametrize(

@@ -69,39 +69,6 @@ def inbox(folder: Path, asked: dict[str, str]) -> Generator[Served]:
         yield inbox
 
 
-SHOWN = [
-    "Rotate the signing keys",
-    "It waits for 1 approval.",
-    "system:agent@build-7",
-    "apply: it changes things",
-    "ticket=OPS-12",
-    "rotate-it Rotate the key of billing",
-    'service = "billing"',
-    "echo rotated billing --keep 'two words'",
-    "environment:",
-    "The last rehearsal completed",
-    "It is required, and an approval covers it.",
-    "would rotate billing",
-    "2 approvals, of bob, carol, dave",
-    "production",
-    "steps any number → at most 3",
-    "labels (none) → prod",
-    "bob: approved at",
-    "the plan is right",
-    "Can still approve: carol, dave.",
-    "subprocess:keys",
-    "Policy attached",
-    "sha256:",
-]
-"""What the review at the terminal says of this request."""
-
-
-@pytest.mark.parametrize("said", SHOWN)
-def test_a_reviewer_sees_what_the_terminal_shows(inbox: Served, asked: dict[str, str], said: str) -> None:
-    page = inbox.get(f"/requests/{asked['pending']}").body
-    assert said in text_of(page)
-
-
 def test_the_basis_is_on_the_page(inbox: Served, asked: dict[str, str], folder: Path) -> None:
     with NexusControlTools(folder / "store.db") as tools:
         basis = tools.status(asked["pending"]).data["basis"]

@@ -1,13 +1,17 @@
 """What a page may post to enrol: everything but one good enrolment is refused, and no challenge counts twice."""
 
 import base64
+import re
+import subprocess
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 
 from nexus_control import ErrorCode, NexusControlError
 from nexus_control.web.enrolling import MOST, Challenges
+from tests.cli.running import environment
 from tests.evidence.ssh import to_sign
 from tests.support.clock import FakeClock
 from tests.support.passkey import CREATE, Passkey, client_data
@@ -119,6 +123,45 @@ def test_a_refused_enrolment_shows_the_form_with_a_new_challenge_and_the_code(ho
     assert 'data-code="INVALID_ARGUMENT"' in answer.text
     assert 'name="challenge"' in answer.text
     assert body["challenge"] not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("person", "words"),
+    [
+        ("ada,ben", "Your id must not hold *, ?, a comma"),
+        ("human:ada", "Your id must be the id alone: ada"),
+        ("", "Your id"),
+        ("a\u202eda", "Your id"),
+        ("*", "Your id"),
+    ],
+)
+def test_an_id_that_no_line_can_have_is_refused_before_a_passkey_is_made(
+    house: House, person: str, words: str
+) -> None:
+    answer = house.post("/enrol/id", {"person": person}, accept="text/html")
+    assert answer.status == 400
+    assert words in unescape(answer.text)
+    assert "call again" not in answer.text
+    assert f' id="person" name="person" value="{person}"' in answer.text
+    assert code_of(house, enrolment(house, Passkey(21), person)) == ErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("person", ["ada@example.com", "-x", "ada lovelace"])
+def test_the_command_on_the_page_adds_the_passkey_whose_line_is_on_it(house: House, person: str) -> None:
+    assert house.post("/enrol/id", {"person": person}).status == 204
+    for number in (len(person) + 100, len(person) + 120):  # the second is one more key of the same person
+        page = house.post("/enrol", enrolment(house, Passkey(number), person), accept="text/html").text
+        said = {name: unescape(text) for name, text in re.findall(r'<pre id="(\w+)"[^>]*>(.*?)</pre>', page)}
+        (house.office.folder / "passkey.line").write_text(f"{said['line']}\n")
+        ran = subprocess.run(
+            ["sh", "-c", said["command"]],
+            cwd=house.office.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert said["line"] in house.office.signers.read_text().splitlines()
 
 
 def test_a_challenge_is_forgotten_in_time_and_among_many() -> None:

@@ -1,19 +1,24 @@
 """What a page may post: everything but the one good verdict is refused with its code, and changes nothing."""
 
 import json
+import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nexus_control import DecisionStore, ErrorCode, NexusControlError
+from nexus_control.render.stated import OTHER_EACH_TIME
 from nexus_control.usecases import requesting
 from nexus_control.usecases.arguments import RequestArguments, StatementArguments, validated
 from nexus_control.usecases.signing import approval_statement
 from nexus_control.web import create_app
 from nexus_control.web.deciding import require_ours, token_of
+from tests.cli.running import environment
 from tests.evidence.ssh import to_sign
 from tests.support.clock import FakeClock
 from tests.support.passkey import Passkey, client_data
@@ -267,3 +272,78 @@ def test_an_assertion_of_an_enrolment_is_no_approval(house: House) -> None:
     challenge = to_sign(form["statement"].encode(), "nexus-control.enrolment.v1")
     made = PASSKEYS[ADA].asserted(challenge, origin=house.origin)
     assert decided(house, request_id, form | {"assertion": spelled(made)}) == ErrorCode.SIGNATURE_INVALID
+
+
+HIDDEN = [
+    "\u200d", "\u200c", "\ufe0f", "\u00ad", "\ufeff", "\u2028", "\u202e", "\u0085", "\U000e0041", "\u00a0", " " * 300,
+    "\n" * 30, "\t", "&amp;<>\"'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HIDDEN, ids=ascii)
+@pytest.mark.parametrize("verdict", ["approve", "deny"])
+def test_a_goal_with_hidden_characters_is_decided(house: House, text: str, verdict: str) -> None:
+    """People read such a text spelled out; the form sends back the exact one."""
+    policy = ("--mode", "apply", "--min-assurance", "signed", "--as", "human:alice@example.com")
+    request_id = house.office.answer("request", f"Rotate{text}the keys", *policy)["request_id"]
+    body = body_of(house, request_id, verdict=verdict) | ({"reason": "no"} if verdict == "deny" else {})
+    assert decided(house, request_id, body, verdict) is None
+
+
+def test_what_was_typed_for_a_refused_verdict_is_in_its_form_again(house: House) -> None:
+    request_id = house.office.requested()
+    typed = '\n the <plan> is\u200d "right" '
+    body = body_of(house, request_id, flags=0x01) | {"comment": typed}
+    answer = house.post(f"/requests/{request_id}/approve", body, person=ADA, accept="text/html")
+    kept = dict(re.findall(r'<textarea id="(\w+)-text"[^>]*>\n(.*?)</textarea>', answer.text, re.DOTALL))
+    assert {verdict: unescape(text) for verdict, text in kept.items()} == {"approve": typed, "deny": ""}
+
+
+def test_a_refusal_advises_a_person_and_no_program(house: House) -> None:
+    request_id = house.office.requested()
+    body = body_of(house, request_id, verdict="deny") | {"reason": " "}
+    answer = house.post(f"/requests/{request_id}/deny", body, person=ADA, accept="text/html")
+    assert "Correct it on this page" in answer.text
+    assert "call again" not in answer.text
+
+
+def test_a_comment_with_a_character_that_does_not_print_is_shown_spelled_out(house: House) -> None:
+    request_id = house.office.requested()
+    assert decided(house, request_id, body_of(house, request_id) | {"comment": "a\0b"}) is None
+    assert "a\\u0000b" in house.get(f"/requests/{request_id}").text
+
+
+def test_who_has_approved_what_is_approved_already_is_asked_for_nothing_more(house: House) -> None:
+    request_id = house.office.requested()
+    assert decided(house, request_id, body_of(house, request_id)) is None
+    page = house.get(f"/requests/{request_id}", ADA).text
+    assert "You have approved this request." in page
+    assert "Somebody else must approve" not in page
+    assert "Can still approve" not in page
+
+
+@pytest.mark.parametrize("verdict", ["approve", "deny"])
+def test_the_command_on_the_page_prints_what_the_page_says_is_signed(house: House, verdict: str) -> None:
+    request_id = house.office.requested()
+    page = house.get(f"/requests/{request_id}", ADA).text
+    form = re.search(rf'<form [^>]*action="[^"]*/{verdict}\?.*?</form>', page, re.DOTALL)
+    assert form is not None
+    rows = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", form[0])
+    shown = [f"{name}: {unescape(text)}" for name, text in rows]
+    line = re.search(r'<pre [^>]*aria-label="The command to compare[^>]*>(.*?)</pre>', form[0])
+    assert line is not None
+    wide = environment() | {"COLUMNS": "500"}
+    command = ["sh", "-c", unescape(line[1])]
+    ran = subprocess.run(command, env=wide, capture_output=True, text=True, check=True)
+    printed = list(map(str.strip, ran.stderr.splitlines()))
+    assert {each.partition(":")[0] for each in shown} >= {
+        "Verdict",
+        "Approver",
+        "Request",
+        "Goal",
+        "Plan",
+        "Basis",
+        "Log",
+    }
+    assert [each for each in shown if each not in printed] == [shown[-1]]
+    assert shown[-1].startswith(OTHER_EACH_TIME)

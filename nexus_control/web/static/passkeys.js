@@ -5,6 +5,7 @@
 //     the field "statement" (or "challenge")        the exact text that is signed
 // What a passkey signs is computed here, from that text: "SSHSIG" || string namespace || string "" || string "sha512"
 // || string SHA-512(text), where a string has its length before it, in four bytes.
+// Before a passkey is made, the id is sent to data-check, which refuses an id that cannot be enrolled.
 // All fields of the form are sent as one JSON object, with what the browser and the authenticator stated in base64url.
 // The answer is a page, whose main part takes the place of this one.
 "use strict";
@@ -26,6 +27,9 @@
     NetworkError: "The inbox could not be reached, so it is not known whether this arrived. Reload the page to see what is true now.",
     NotSupportedError: "This device cannot make a passkey of the kind that the inbox takes (ES256, verified by PIN, finger or face).",
   };
+  const NOT_REACHED = "The inbox could not be reached. Try again.";
+  const TOO_OLD =
+    "This browser is too old to enrol a passkey here. Nothing was made. Use a newer browser, or another device.";
   const NO_PASSKEYS =
     "This page cannot use passkeys, because your browser has none or the address is not secure. Open the inbox by https, or on this machine as http://localhost.";
 
@@ -103,7 +107,13 @@
     };
   }
 
+  // What is shown as it is.
+  class Told extends Error {}
+
   async function made(form, fields) {
+    const needed = ["getAuthenticatorData", "getPublicKey", "getPublicKeyAlgorithm"];
+    const known = window.AuthenticatorAttestationResponse?.prototype ?? {};
+    if (!needed.every((name) => name in known)) throw new Told(TOO_OLD);
     const publicKey = {
       challenge: fromBase64url(fields.challenge),
       rp: { id: form.dataset.rpId, name: "nexus-control" },
@@ -151,9 +161,9 @@
     }
   }
 
-  async function sent(form, body) {
+  async function sent(address, body) {
     try {
-      return await fetch(form.action, {
+      return await fetch(address, {
         method: "POST",
         headers: { "Content-Type": "application/json", Accept: "text/html" },
         body: JSON.stringify(body),
@@ -176,7 +186,7 @@
     document.querySelector("main").replaceChildren(...main.childNodes);
     document.dispatchEvent(new CustomEvent("inbox:shown"));
     look();
-    const first = document.querySelector("main [role=alert], main h1");
+    const first = document.querySelector("main [role=alert]:not(:empty)") ?? document.querySelector("main h1");
     first.tabIndex = -1;
     first.focus({ preventScroll: true });
     scrollTo({ top: 0, behavior: "instant" });
@@ -187,22 +197,36 @@
     form.querySelector("[role=alert]").textContent = problem;
   }
 
+  function told(fault, isSent) {
+    if (fault instanceof Told) return fault.message;
+    if (isSent) return TEXTS.NetworkError;
+    if (fault.name === "NetworkError") return NOT_REACHED;
+    return TEXTS[fault.name] ?? `Your browser gave no passkey (${fault.name}: ${fault.message}). Nothing was sent. Try again, or use another browser.`;
+  }
+
   async function run(form) {
     if (busy) return;
     busy = true;
     const fields = Object.fromEntries(new FormData(form));
-    say(form, "Your browser asks for your passkey now.");
+    const isNew = form.dataset.passkey === "enrol", rpId = form.dataset.rpId;
+    let isSent = false;
     try {
-      const isNew = form.dataset.passkey === "enrol";
+      if (location.hostname !== rpId && !location.hostname.endsWith(`.${rpId}`)) throw new DOMException("", "SecurityError");
+      if (isNew) {
+        say(form, "The inbox looks at your id.");
+        const checked = await sent(form.dataset.check, { person: fields.person });
+        if (!checked.ok) return await show(checked);
+      }
+      say(form, "Your browser asks for your passkey now.");
       const body = await (isNew ? enrolment : decision)(form, fields);
       say(form, "Signed. The inbox checks it.");
-      const response = await sent(form, body);
+      isSent = true;
+      const response = await sent(form.action, body);
       if (isNew && response.ok) remember(pending.person, pending.id);
       if (isNew) pending = null;
       await show(response);
     } catch (fault) {
-      if (!(fault instanceof DOMException)) throw fault;
-      say(form, "", TEXTS[fault.name] ?? `Your browser gave no passkey: ${fault.name}. Nothing was sent.`);
+      say(form, "", told(fault, isSent));
     } finally {
       busy = false;
     }
