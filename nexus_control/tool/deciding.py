@@ -67,7 +67,7 @@ class DecidingTools(Tools):
         its policy must be no weaker. `supersedes` names an older request of the same requester, to withdraw with it.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
-        rules_digest (under rules), warnings; with a template template_name, template_digest, overrides_applied.
+        warnings; where they apply rules_digest, groups_missing, template_name, template_digest, overrides_applied.
         Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT,
         ROUTER_NOT_READY; by rules DENIED_BY_RULE, RULE_UNDECIDED, RULES_DISAGREE; of the request to supersede
         DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
@@ -100,7 +100,7 @@ class DecidingTools(Tools):
         Under a policy that requires a rehearsal, pass the `digest` of the one that was shown as `rehearsal_digest`: the
         approval is refused if that is no longer the last. With None it covers whatever rehearsal is the last one.
 
-        Data: request_id, state, current_approvals, required_approvals, is_approved.
+        Data: request_id, state, current_approvals, required_approvals, is_approved; with groups groups_missing.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
         ASSURANCE_TOO_LOW, REHEARSAL_REQUIRED, BASIS_CHANGED, SIGNATURE_INVALID.
         """
@@ -119,7 +119,7 @@ class DecidingTools(Tools):
 
             tools.revoke_approval(request_id, Actor("human", "bob"), "The window was moved")
 
-        Data: request_id, state, current_approvals, required_approvals, is_approved.
+        Data: request_id, state, current_approvals, required_approvals, is_approved; with groups groups_missing.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, NO_ACTIVE_APPROVAL, BASIS_CHANGED, SIGNATURE_INVALID.
         """
         return self._run(usecases.deciding.revoke_approval, usecases.arguments.RevokeArguments, locals())

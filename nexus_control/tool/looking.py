@@ -23,9 +23,8 @@ class LookingTools(Tools):
         Data: request_id, state, decision_id, goal, plan, requested_mode, labels, requester, created_at, policy,
         expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals, required_approvals,
         is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
-        approver_groups, dispatch, idempotency_key, metadata, supersedes, template_name, template_digest, rules_digest,
-        ending,
-        rehearsal, imported, reconciled, late_outcome, cancel, events.
+        approver_groups, groups_missing, dispatch, idempotency_key, metadata, supersedes, template_name,
+        template_digest, rules_digest, ending, rehearsal, imported, reconciled, late_outcome, cancel, events.
         `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
@@ -71,9 +70,8 @@ class LookingTools(Tools):
         Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at,
         policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,
         required_approvals, is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they
-        apply approver_groups, dispatch, idempotency_key, metadata, supersedes, template_name, template_digest,
-        rules_digest, ending,
-        rehearsal, imported, reconciled, late_outcome, cancel, events.
+        apply approver_groups, groups_missing, dispatch, idempotency_key, metadata, supersedes, template_name,
+        template_digest, rules_digest, ending, rehearsal, imported, reconciled, late_outcome, cancel, events.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(
