@@ -92,8 +92,7 @@ def create(
         data = templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
         policy = _template(store, name)["template"]
         is_unchecked = policy.get("required_from") is not None and not store.groups
-    made = f"Template {data['template_name']}"
-    modes = policy["allowed_modes"]
+    made, modes = f"Template {data['template_name']}", policy["allowed_modes"]
 
     def show(screen: Screen) -> None:
         screen.prose(f"{made} was made, for good.", DONE)

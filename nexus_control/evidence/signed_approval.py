@@ -104,7 +104,7 @@ def verify_approval(statement: str, signature: str, trust: Trust, at: datetime) 
     whether it is about your decision, and is used once, you compare by `decision_id`, `basis` and `nonce`.
 
     Raises SIGNATURE_INVALID, also for a statement that was issued after `at`, or that expired by then; INVALID_ARGUMENT
-    for a trust that cannot be read, an instant without an offset, and what is no text.
+    for a trust that cannot be read, an instant without an offset, and another type than text.
     """
     for name, given in (("statement", statement), ("signature", signature)):
         if type(given) is not str:

@@ -100,7 +100,7 @@ class DecidingTools(Tools):
         Under a policy that requires a rehearsal, pass the `digest` of the one that was shown as `rehearsal_digest`: the
         approval is refused if that is no longer the last. With None it covers whatever rehearsal is the last one.
 
-        Data: request_id, state, current_approvals, required_approvals, is_approved; with groups groups_missing.
+        Data: request_id, state, current_approvals, required_approvals, is_approved; where they apply groups_missing.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
         ASSURANCE_TOO_LOW, REHEARSAL_REQUIRED, BASIS_CHANGED, SIGNATURE_INVALID.
         """
@@ -119,7 +119,7 @@ class DecidingTools(Tools):
 
             tools.revoke_approval(request_id, Actor("human", "bob"), "The window was moved")
 
-        Data: request_id, state, current_approvals, required_approvals, is_approved; with groups groups_missing.
+        Data: request_id, state, current_approvals, required_approvals, is_approved; where they apply groups_missing.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, NO_ACTIVE_APPROVAL, BASIS_CHANGED, SIGNATURE_INVALID.
         """
         return self._run(usecases.deciding.revoke_approval, usecases.arguments.RevokeArguments, locals())
