@@ -64,9 +64,7 @@ def create(
     require_rehearsal: RequireRehearsal = None,
     label: Labels = None,
     config: GroupsConfig = None,
-    tighten_only: Annotated[
-        bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
-    ] = False,
+    tighten_only: _TightenOnly = False,
 ) -> Answer:
     """Give a policy a name. It can never be changed.
 
