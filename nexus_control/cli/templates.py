@@ -1,6 +1,6 @@
 """The commands about policy templates: template create, get, list."""
 
-from typing import Annotated, cast
+from typing import Annotated, TypeAlias, cast
 
 import typer
 
@@ -40,6 +40,11 @@ _NO_GROUPS = (
     "No groups are configured here ([groups]): nobody has checked the names of the groups that it needs."
 )
 templates = group(help="Policies with a name.\n\nExample: nexus-control template list")
+
+
+_TightenOnly: TypeAlias = Annotated[
+    bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
+]
 
 
 @templates.command()

@@ -47,8 +47,8 @@ def passkeys_of(store: DecisionStore, approver: str, rp_id: str) -> list[SshKey]
 
 
 def why_not(store: DecisionStore, signer: AllowedSigner, rp_id: str) -> str | None:
-    """Why this key signs no approval now on a page of this RP ID, as the end of a sentence; None if it can. A key that
-    is no passkey signs on no page, so only its time is looked at.
+    """Why this key signs no approval now on a page of this RP ID, as the end of a sentence; None if it can. Of
+    another key than a passkey only the time is looked at: it needs no page.
     """
     theirs, now = signer.key.rp_id, store.clock.now()
     if theirs is not None and theirs != rp_id:

@@ -64,7 +64,8 @@ def test_no_command_prints_the_password_of_a_server_that_is_away(
     for options in (["--db", AWAY], ["--db", AWAY, "--log-folder", "log"]):
         for asked in ([], ["--json"]):
             shown = said(*options, *given, *([] if command == ("call",) else asked))
-            assert "127.0.0.1:1/decisions" in "".join(shown.split()) or "pg_dump" in shown
+            refused_before = "pg_dump" in shown or "has a sink" in shown
+            assert refused_before or "127.0.0.1:1/decisions" in "".join(shown.split())
             assert SECRET not in "".join(shown.split())
     assert SECRET not in caplog.text
 

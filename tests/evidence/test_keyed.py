@@ -241,7 +241,7 @@ def test_lines_of_signers_that_are_skipped_are_told_and_spoil_nothing() -> None:
     report = signed.trusting(allowed_signers=spoiled).verified(require="L4")
     check = next(check for check in report.checks if check.name == "allowed_signers")
     assert (report.ok, check.status) == (True, "info")
-    assert "1 are skipped: line 1 is skipped: key is of type 'ssh-dss'" in check.detail
+    assert "1 skipped: line 1 is skipped: key is of type 'ssh-dss'" in check.detail
 
 
 def test_every_leaf_of_a_signed_package_is_covered() -> None:
