@@ -156,13 +156,13 @@ def test_a_daemon_of_one_command_does_not_speak_in_the_output_of_the_next(tmp_pa
 
 def test_a_block_leaves_neither_processes_nor_descriptors(tmp_path: Path) -> None:
     run(tmp_path, TELL)
-    before = open_descriptors()
+    before, children = open_descriptors(), _children_of(os.getpid())
     with sharing_a_supervisor():
         ended = run(tmp_path, f"{TELL}; sleep 0")
         assert lives(int(ended.stdout))
     assert open_descriptors() == before
     assert not lives(int(ended.stdout))
-    assert not _children_of(os.getpid())
+    assert _children_of(os.getpid()) == children
 
 
 PARENT = """
@@ -239,17 +239,18 @@ def test_an_exception_while_a_supervisor_is_taken_leaves_none_behind(
     def interrupted(_supervisor: object) -> bool:
         raise KeyboardInterrupt
 
+    children = _children_of(os.getpid())
     with sharing_a_supervisor():
         with monkeypatch.context() as patched:
             patched.setattr(Supervisor, "is_ready", property(interrupted))
             with pytest.raises(KeyboardInterrupt):
                 run(tmp_path, TELL)
-        assert not _children_of(os.getpid())
+        assert _children_of(os.getpid()) == children
         assert run(tmp_path, "echo next").stdout == b"next\n"
 
 
 def test_with_many_open_files_a_command_runs_as_before(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits, children = resource.getrlimit(resource.RLIMIT_NOFILE), _children_of(os.getpid())
     resource.setrlimit(resource.RLIMIT_NOFILE, (1400, limits[1]))
     with ExitStack() as opened:
         opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
@@ -264,7 +265,7 @@ def test_with_many_open_files_a_command_runs_as_before(tmp_path: Path) -> None:
             assert talk.end(60) == "exited with code 4"
             assert os.read(talk.stdout, 99) == b"hello\n"
     assert {(each.stdout, each.stderr, each.exit_code) for each in ended} == {(b"out\n", b"no\n", 3)}
-    assert not _children_of(os.getpid())
+    assert _children_of(os.getpid()) == children
 
 
 def _children_of(pid: int) -> list[int]:
