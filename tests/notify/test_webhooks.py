@@ -1,5 +1,6 @@
 """Webhooks to real receivers: signed as the specification says, and bounded whatever comes back."""
 
+import re
 import socket
 import ssl
 import subprocess
@@ -125,6 +126,9 @@ def endless(part: bytes, first: bytes = b"") -> Callable[[], Iterator[bytes]]:
     return answer
 
 
+CUT = "it was cut|Connection reset by peer"  # reset where the receiver had not read all that was sent
+
+
 @pytest.mark.parametrize(
     ("parts", "outcome", "said"),
     [
@@ -148,13 +152,13 @@ def endless(part: bytes, first: bytes = b"") -> Callable[[], Iterator[bytes]]:
         pytest.param(
             lambda: iter([b"HTTP/1.1 200 OK\r\nContent-Le"]),
             "failed",
-            "it was cut",
+            CUT,
             id="closes in the headers",
         ),
         pytest.param(
             lambda: iter([b"HTTP/1.1 200 OK\r\na: b\r\n"]),
             "failed",
-            "it was cut",
+            CUT,
             id="closes before their end",
         ),
         pytest.param(
@@ -169,7 +173,7 @@ def test_whatever_a_receiver_does_the_try_ends_and_repeats_nothing_of_it(
 ) -> None:
     with answering(parts) as url:
         reply = webhook(url, tmp_path, seconds=0.3).send(MESSAGE, SYSTEM_CLOCK.now())
-    assert (reply.outcome, said in reply.why) == (outcome, True), reply
+    assert (reply.outcome, re.search(said, reply.why) is not None) == (outcome, True), reply
     assert not {"xxx", "99x", "a: b"} & {part for part in ("xxx", "99x", "a: b") if part in reply.why}
 
 
