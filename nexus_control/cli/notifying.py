@@ -111,10 +111,9 @@ def retry(frame: Frame, name: SinkName, file: SinksFile = None) -> Answer:
     Example: nexus-control notify retry chat --db decisions.db --config nexus-control.toml
     """
     frame = _having_read(frame, file)
-    sinks, inbox = _configured(frame)
-    sink = _named(sinks, name)
     with frame.store() as store:
-        lines = retry_set_aside(store, sink, inbox)
+        sinks, inbox = _configured(frame)
+        lines = retry_set_aside(store, _named(sinks, name), inbox)
     taken = sum(each["delivered"] for each in lines)
 
     def show(screen: Screen) -> None:

@@ -72,13 +72,13 @@ async def test_a_server_demands_the_same_of_every_row(folder: Path) -> None:
                 assert "nexus-control " not in answer["next"]
 
 
+# Without adapter_id: only guarded calls have one here, and a configuration declares no adapter for those.
 OPTIONS = {
     "plan": "--plan",
     "mode": "--mode",
     "template_name": "--template",
     "min_approvals": "--min-approvals",
     "labels": "--label",
-    "adapter_id": "--adapter",
     "max_steps": "--max-steps",
     "approvers": "--approver",
     "min_assurance": "--min-assurance",
