@@ -63,6 +63,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.system.commands import absolute
 from nexus_control.system.own_files import OthersMayWriteError, read_own
 from nexus_control.system.whole_files import is_regular, read_regular
+from nexus_control.values.spelling import unknown_field
 
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
@@ -281,9 +282,9 @@ def _table(path: Path, content: bytes) -> dict[str, object]:
         table = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise refused(path, [f"is not TOML: {error}"]) from None
-    unknown = [name for name in table if name not in (ADAPTERS, SECRETS, *SETTINGS)]
-    if unknown:
-        raise refused(path, [f"Unknown field: {name!s:.80}" for name in unknown])
+    known = (ADAPTERS, SECRETS, *SETTINGS)
+    if unknown := [name for name in table if name not in known]:
+        raise refused(path, [unknown_field("", name, known) for name in unknown])
     return table
 
 

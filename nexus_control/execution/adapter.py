@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -14,6 +13,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.stopping import Order
 from nexus_control.integrity import json_digest, prefixed, sha256_hex
+from nexus_control.values.spelling import meant
 
 RecordOutput: TypeAlias = Literal["whole", "digest"]
 """Whether the run's answer and log hold what a step gave back, or only its digest and size."""
@@ -192,6 +192,4 @@ def undeclared_argument(args: Mapping[str, object], declared: Set[str]) -> str |
     undeclared = min(args.keys() - declared, default=None)
     if undeclared is None:
         return None
-    near = get_close_matches(undeclared[:80], sorted(declared), 1)
-    hint = f"; did you mean {near[0]!r:.80}?" if near else ""
-    return f"args has {undeclared!r:.80}, which is not declared{hint}"
+    return f"args has {undeclared!r:.80}, which is not declared{meant(undeclared, declared)}"

@@ -34,11 +34,10 @@ Each problem is CONFIG_INVALID, and names the file and the dotted key.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from nexus_control.configuration import ADAPTERS, SECRETS, Kind, Source, named_source, refused
 from nexus_control.errors import ErrorCode
@@ -60,6 +59,7 @@ from nexus_control.execution.tool_pins import PinsUnreadableError, read_pins
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
 from nexus_control.values.records import check, decode, problems_of
+from nexus_control.values.spelling import meant
 
 _MAX_TIMEOUT_SECONDS = 86_400
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -212,7 +212,7 @@ class _Reader:
 
     def decode(self, table: type[_TableT], data: object, key: str) -> _TableT | None:
         if problems := problems_of(table, data, where=key):
-            self.problems.extend(_with_likely_name(problem, table, key) for problem in problems)
+            self.problems.extend(problems)
             return None
         return decode(table, data, where=key, code=ErrorCode.CONFIG_INVALID)
 
@@ -223,7 +223,7 @@ class _Reader:
             return None
         given = cast("dict[str, object]", data) if isinstance(data, dict) else {"kind": "subprocess"}
         if (kind := given.get("kind")) not in KINDS:  # which keys there may be depends on it
-            self.refuse(f"{key}.kind must be one of {', '.join(KINDS)}{_likely(str(kind).lower(), KINDS)}")
+            self.refuse(f"{key}.kind must be one of {', '.join(KINDS)}{meant(str(kind).lower(), KINDS)}")
             return None
         if kind == "mcp":
             return self.mcp(name, self.decode(McpTable, given, key), key)
@@ -358,13 +358,3 @@ class _Reader:
 
     def refuse(self, problem: str) -> None:
         self.problems.append(problem)
-
-
-def _with_likely_name(problem: str, table: type[Any], key: str) -> str:
-    name = problem.removeprefix(f"Unknown field: {key}.")
-    return problem if name == problem else problem + _likely(name, [each.name for each in fields(table)])
-
-
-def _likely(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name[:80], known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

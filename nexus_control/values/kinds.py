@@ -15,6 +15,8 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+from nexus_control.values.spelling import unknown_field
+
 MAX_SHAPES = 256
 
 
@@ -302,7 +304,7 @@ class _Record:
                 yield f"Missing required field: {prefix}{field.name}"
         if not self._extra_keys:
             known = {field.name for field in self._fields}
-            yield from (f"Unknown field: {prefix}{key!s:.80}" for key in mapping if key not in known)
+            yield from (unknown_field(prefix, key, known) for key in mapping if key not in known)
 
     def _explain_own_rule(self, mapping: dict[str, object], where: str) -> Iterator[str]:
         values = {
