@@ -253,6 +253,12 @@ class Decision:
         }
 
 
+_UNCOUNTED = (
+    "; it does not count here (imported, signed by nobody trusted here, or on a page that is not allowed here): "
+    "revoke it first"
+)
+
+
 def require_may_approve(
     facts: Facts,
     actor: Actor,
@@ -278,8 +284,7 @@ def require_may_approve(
     earlier = facts.approval_of(actor)
     if earlier and facts.is_current(earlier, at):
         counts_here = authority is None or earlier.seq in authority
-        uncounted = "; it does not count here (imported, or signed by nobody trusted here): revoke it first"
-        remedy = "" if counts_here else uncounted
+        remedy = "" if counts_here else _UNCOUNTED
         raise NexusControlError(
             ErrorCode.ALREADY_APPROVED,
             f"{actor.id} has already approved this decision{remedy}",

@@ -10,7 +10,8 @@
     Token     the reader's token in the query, else 403; only static files are given without it
 
 A page gets the whole body at once. A refused request has its connection closed: its body may still be under way. A
-websocket is refused. A request that is still without an answer when the server ends gets a 503.
+websocket is refused, with 400 where the server knows none. A request that is still without an answer when the server
+ends gets a 503.
 """
 
 import asyncio
@@ -106,6 +107,8 @@ class Guard:
                 query = scope["query_string"].decode("ascii", "replace")
                 return RedirectResponse(f"{place}{target.decode()}{'?' if query else ''}{query}", 307)
             return self._problem(scope, 421, "This is not an address of the inbox", _WRONG_HOST)
+        if headers.get("upgrade", "").lower() == "websocket":
+            return self._problem(scope, 400, "The inbox has no websocket", "Open its pages instead.")
         if _is_trick(target) or scope["query_string"].count(b"&") >= _MOST_ARGUMENTS:
             return self._problem(scope, 400, "The address has no page", "Follow the links of the inbox.")
         if scope["method"] not in _METHODS:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
-from nexus_control.errors import NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
 from nexus_control.values.actors import id_problem
@@ -27,6 +27,15 @@ T = TypeVar("T")
 READERS: Final = 8
 RECORDERS: Final = 4
 """How many calls that read the store, and that write it, run at once; the others wait for their turn."""
+
+
+@dataclass
+class Loss:
+    """Whether the store was lost beneath the inbox: nothing but opening it again helps then."""
+
+    fault: NexusControlError | None = None
+    tell: Callable[[], None] = lambda: None
+    """Called by the server's thread at the first such fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,7 @@ class Inbox:
     router: PlanChecker | RouterProtocol | None = None
     may_decide: bool = True
     """Whether decisions are taken here; False where the store is open for reading only."""
+    loss: Loss = field(default_factory=Loss)
     form_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Authenticates the forms of this run of the inbox."""
     _reading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
@@ -48,18 +58,20 @@ class Inbox:
 
     async def call(self, action: Callable[[], T]) -> T:
         """The value of `action`, which may block. Raises NexusControlError, and nothing else."""
-        return await _called(action, self._reading)
+        return await self._called(action, self._reading)
 
     async def record(self, action: Callable[[], T]) -> T:
         """As `call`, for an action that writes. One whose turn has not come when its sender goes is not done."""
-        return await _called(action, self._recording)
+        return await self._called(action, self._recording)
 
-
-async def _called(action: Callable[[], T], limiter: CapacityLimiter) -> T:
-    outcome = await to_thread.run_sync(lambda: fault_of(action), limiter=limiter)
-    if isinstance(outcome, NexusControlError):
+    async def _called(self, action: Callable[[], T], limiter: CapacityLimiter) -> T:
+        outcome = await to_thread.run_sync(lambda: fault_of(action), limiter=limiter)
+        if not isinstance(outcome, NexusControlError):
+            return outcome
+        if outcome.code is ErrorCode.STORE_REPLACED and self.loss.fault is None:
+            self.loss.fault = outcome
+            self.loss.tell()
         raise outcome
-    return outcome
 
 
 @dataclass(frozen=True, slots=True)

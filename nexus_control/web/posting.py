@@ -27,6 +27,7 @@ _STATUS: Final = {
     ErrorCode.INVALID_ARGUMENT: 400,
     ErrorCode.JSON_INVALID: 400,
     ErrorCode.STORE_UNAVAILABLE: 503,
+    ErrorCode.STORE_REPLACED: 503,
     ErrorCode.INTERNAL: 500,
 }
 

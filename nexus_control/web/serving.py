@@ -8,6 +8,7 @@
 A server writes no access log, because the reader's token is in the addresses. SIGTERM, SIGINT and SIGHUP end it: open
 streams end at once, and what is not answered after 3 seconds gets a 503. A verdict that waits for the store's lock then
 is recorded if it gets the lock in its usual time, and the process ends after that. One that waits for its turn is not.
+A store that was replaced beneath the server ends it in the same way, once a page is asked for or is open.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nexus_control.system.signals import ENDING
 from nexus_control.web.guarding import ADMIT, BODY_SECONDS
+from nexus_control.web.inbox import Inbox
 
 HEAD_SECONDS: Final = 10.0
 _LATER: Final = 5.0
@@ -154,7 +156,11 @@ class _Server(uvicorn.Server):
 
 
 def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callable[[], None]) -> None:
-    """Serve the application of `create_app` until a signal ends it. `on_ready` is called once it can be reached."""
+    """Serve the application of `create_app` until a signal ends it. `on_ready` is called once it can be reached.
+    Raises STORE_REPLACED where another store took the place of the one that is open: what watches over the process
+    starts it again.
+    """
+    inbox: Inbox = app.state.inbox
     strangers = OrderedDict[_Protocol, None]()
 
     async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,6 +173,7 @@ def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callabl
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # a warning tells of what a sender did, and anybody may send
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -175,7 +182,8 @@ def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callabl
     )
 
     async def run() -> None:
-        server = _Server(config, app.state.inbox.live.end)
+        server = _Server(config, inbox.live.end)
+        inbox.loss.tell = server.end
         serving = asyncio.create_task(server.serve(list(sockets)))
         while not server.started and not serving.done():
             await asyncio.sleep(0)
@@ -189,3 +197,5 @@ def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callabl
             await serving
 
     asyncio.run(run())
+    if inbox.loss.fault is not None:
+        raise inbox.loss.fault

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from nexus_control import Actor, NexusControlTools
 from tests.cli.running import environment, nexus_control
-from tests.web.served import LONGEST, served
+from tests.web.served import LONGEST, Served, served
 
 ALICE = Actor("human", "alice")
 
@@ -211,6 +212,32 @@ def test_the_configuration_names_its_origins(database: Path, tmp_path: Path) -> 
         assert process.stdout.readline().startswith("https://approve.example.org/?token=")
         process.terminate()
         assert process.wait(LONGEST) == 0
+
+
+@pytest.mark.parametrize("seen_by", ["a page", "an open page"])
+def test_it_ends_when_another_store_takes_the_place_of_its_own(
+    database: Path, tmp_path: Path, seen_by: str
+) -> None:
+    errors = tmp_path / "errors"
+    with errors.open("w") as said:
+        process = started("inbox", "--db", str(database), "--listen", "127.0.0.1:0", stderr=said)
+    try:
+        assert process.stdout is not None
+        inbox = Served(process, process.stdout.readline().strip())
+        with inbox.connect() as page:
+            if seen_by == "an open page":
+                page.sendall(
+                    f"GET /live?{inbox.query} HTTP/1.1\r\nHost: localhost:{inbox.port}\r\n\r\n".encode()
+                )
+                assert any(line.startswith(b"retry") for line in page.makefile("rb"))
+            shutil.copy(database, tmp_path / "copy.db").replace(database)
+            if seen_by == "a page":
+                assert inbox.get("/").status == 503
+            assert process.wait(LONGEST) == 1
+    finally:
+        process.kill()
+        process.communicate()
+    assert "STORE_REPLACED" in errors.read_text()
 
 
 def test_localhost_is_served_at_both_of_its_addresses(database: Path) -> None:
