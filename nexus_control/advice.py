@@ -89,7 +89,7 @@ def advice_for(code: str, details: Mapping[str, Any]) -> str | None:
         return after_failure(details["effect"])
     if code == "ADAPTER_CHANGED" and "since" in details:
         return _REHEARSED_OTHERWISE
-    if ADVICE.get(code) is _GET_APPROVED and "groups" in details:
+    if ADVICE.get(code) == _GET_APPROVED and "groups" in details:
         return _GET_APPROVED_BY.format(slot_words(details["groups"]))
     return ADVICE.get(code)
 

@@ -162,8 +162,14 @@ class Configuration:
                 return source
         return None
 
-    def agreed(self, name: str, read: Callable[[Source], ReadT]) -> ReadT | None:
-        """What `read` decodes of the first file that has this section; None where none has it.
+    def agreed(
+        self,
+        name: str,
+        read: Callable[[Source], ReadT],
+        meaning: Callable[[ReadT], object] = lambda read: read,
+    ) -> ReadT | None:
+        """What `read` decodes of the first file that has this section; None where none has it. `meaning` is what must
+        be the same in another file that has it.
 
             >>> look(Path("nexus-control.toml")).agreed("groups", groups_from)
             {'security': ('alice', 'bob')}
@@ -175,7 +181,7 @@ class Configuration:
             return None
         found = read(source)
         own = self._own.section(name) if source.kind == "option" else None
-        if own is not None and read(own) != found:
+        if own is not None and meaning(read(own)) != meaning(found):
             raise _otherwise(name, source, own)
         return found
 

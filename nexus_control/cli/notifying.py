@@ -15,7 +15,7 @@ from nexus_control.errors import invalid_argument
 from nexus_control.lifecycle import counted
 from nexus_control.notify.messages import message_of_a_test
 from nexus_control.notify.reading import no_sinks, sinks_in
-from nexus_control.notify.sinks import Reply, Sink
+from nexus_control.notify.sinks import Reply, Sink, tried
 from nexus_control.notify.standing import (
     RetriedLine,
     forget_sink,
@@ -92,7 +92,7 @@ def try_sinks(
     chosen = sinks if name is None else [_named(sinks, name)]
     at = format_instant(SYSTEM_CLOCK.now())
     message = message_of_a_test(f"test_{SYSTEM_CLOCK.new_id()}", at, inbox)
-    lines = [_line(sink, sink.target.send(message, SYSTEM_CLOCK.now())) for sink in chosen]
+    lines = [_line(sink, tried(sink.target, message, SYSTEM_CLOCK.now())) for sink in chosen]
 
     def show(screen: Screen) -> None:
         for each in lines:
@@ -128,9 +128,9 @@ def retry(frame: Frame, name: SinkName, file: SinksFile = None) -> Answer:
 
 
 def _mark(line: RetriedLine) -> Mark:
-    if line["is_set_aside"]:
-        return Mark("not told:", "bad")
-    return Mark("told:", "good") if line["delivered"] else Mark("dropped:", "stopped")
+    if line["delivered"]:
+        return Mark("told:", "good")
+    return Mark("not told:", "bad") if line["is_set_aside"] else Mark("dropped:", "stopped")
 
 
 @notify.command()

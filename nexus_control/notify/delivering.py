@@ -25,7 +25,7 @@ from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.session import ReadSession
 from nexus_control.notify.messages import Replays, is_told, message_id_of, message_of
-from nexus_control.notify.sinks import MOST_SECONDS, Message, Reply, Sink
+from nexus_control.notify.sinks import MOST_SECONDS, Message, Reply, Sink, tried
 from nexus_control.storage.contract import NEVER, Placed
 from nexus_control.storage.moved import migrated
 from nexus_control.storage.sink_rows import EventSetAside, SinkRow
@@ -131,7 +131,7 @@ class Courier:
             return "idle" if taken is None else "moved" if row is not None else "begun"
         reply = Reply(outcome="refused", why=found.why)
         if found.message is not None:
-            reply = self.sink.target.send(found.message, self._store.clock.now())
+            reply = tried(self.sink.target, found.message, self._store.clock.now())
         return self._settle(found, reply)
 
     def release(self) -> None:

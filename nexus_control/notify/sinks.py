@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import NexusControlError
+from nexus_control.values.results import fault_of
 
 What: TypeAlias = Literal["pending", "approved", "denied", "executed", "failed", "unknown"]
 """The state that an event leaves its request in. `unknown` is that of an execution whose outcome nobody knows."""
@@ -59,6 +61,16 @@ class Target(Protocol):
     def send(self, message: Message, now: datetime) -> Reply:
         """Try once. Raises nothing for whatever the other side does."""
         ...
+
+
+def tried(target: Target, message: Message, now: datetime) -> Reply:
+    """What came of one try. A defect of ours, or a machine that gives no more threads, is a try that failed: so it is
+    counted, and seen by everybody, like any other.
+    """
+    reply = fault_of(lambda: target.send(message, now))
+    if isinstance(reply, NexusControlError):
+        return Reply(outcome="failed", why=f"it could not be tried: {reply.message}")
+    return reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

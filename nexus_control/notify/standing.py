@@ -11,8 +11,8 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.lifecycle import counted
 from nexus_control.log.session import WriteSession
 from nexus_control.notify.delivering import trying_of, unreadable
-from nexus_control.notify.messages import is_told, message_of
-from nexus_control.notify.sinks import Reply, Sink
+from nexus_control.notify.messages import Replays, is_told, message_of
+from nexus_control.notify.sinks import Reply, Sink, tried
 from nexus_control.storage.sink_rows import EventSetAside
 from nexus_control.store import DecisionStore
 
@@ -82,7 +82,9 @@ def problems_of_sinks(lines: Sequence[SinkLine]) -> list[str]:
 
 
 class RetriedLine(TypedDict):
-    """An event that is neither `delivered` nor set aside was dropped: the sink is no longer told of such events."""
+    """An event that is neither `delivered` nor set aside was dropped: the sink is no longer told of such events. One
+    that is both was sent, and the store could not record it: it is sent again.
+    """
 
     event_id: str
     delivered: bool
@@ -93,38 +95,52 @@ class RetriedLine(TypedDict):
 def retry_set_aside(store: DecisionStore, sink: Sink, inbox: str | None) -> list[RetriedLine]:
     """Send what was set aside once more, in the order of the log. The sending stops at the first try that fails; what
     the sink refuses for good, and what cannot be read, stays set aside, and the next one has its turn. Raises the
-    faults of the store, before anything is sent.
+    faults of the store before anything is sent; afterwards the last line has such a fault.
     """
     with store.reading() as session:
         waiting = session.rows.events_set_aside(sink.name)
-    lines: list[RetriedLine] = []
+    lines, replays = list[RetriedLine](), Replays()
     for event in waiting:
-        if not store.write(partial(_is_to_be_sent, event)):
-            continue
-        reply = _sent(store, sink, inbox, event)
-        is_settled = reply is None or reply.outcome == "delivered"
-        if is_settled:
-            store.write(partial(_settle, event, is_delivered=reply is not None))
-        lines.append(
-            {
-                "event_id": event.event_id,
-                "delivered": is_settled and reply is not None,
-                "is_set_aside": not is_settled,
-                "why": _NOT_SENT if reply is None else reply.why,
-            }
-        )
-        if reply is not None and reply.outcome == "failed":
+        try:
+            if not store.write(partial(_is_to_be_sent, event)):
+                continue
+            reply = _sent(store, sink, inbox, event, replays)
+        except NexusControlError as fault:
+            if not lines:
+                raise
+            lines.append(_line(event, is_delivered=False, is_set_aside=True, why=fault.message))
+            break
+        lines.append(_settled(store, event, reply))
+        is_refused = reply is not None and reply.outcome == "refused"
+        if lines[-1]["is_set_aside"] and not is_refused:
             break
     return lines
 
 
 def _is_to_be_sent(event: EventSetAside, session: WriteSession) -> bool:
     """Whether it is still set aside. This writes, so that nothing is sent from a store that cannot record it."""
-    row = session.rows.sink(event.sink)
-    if row is None or event not in session.rows.events_set_aside(event.sink):
+    row, kept = session.rows.sink(event.sink), session.rows.event_set_aside(event.sink, event.position)
+    if row is None or kept != event:
         return False
     session.rows.put_sink(row)
     return True
+
+
+def _settled(store: DecisionStore, event: EventSetAside, reply: Reply | None) -> RetriedLine:
+    """The line of a try, once it is recorded that the event need not be sent again."""
+    if reply is not None and reply.outcome != "delivered":
+        return _line(event, is_delivered=False, is_set_aside=True, why=reply.why)
+    try:
+        store.write(partial(_settle, event, is_delivered=reply is not None))
+    except NexusControlError as fault:
+        why = f"it cannot be recorded, so it is sent again: {fault.message}"
+        return _line(event, is_delivered=reply is not None, is_set_aside=True, why=why)
+    why = _NOT_SENT if reply is None else reply.why
+    return _line(event, is_delivered=reply is not None, is_set_aside=False, why=why)
+
+
+def _line(event: EventSetAside, *, is_delivered: bool, is_set_aside: bool, why: str) -> RetriedLine:
+    return {"event_id": event.event_id, "delivered": is_delivered, "is_set_aside": is_set_aside, "why": why}
 
 
 def _settle(event: EventSetAside, session: WriteSession, *, is_delivered: bool) -> None:
@@ -134,20 +150,26 @@ def _settle(event: EventSetAside, session: WriteSession, *, is_delivered: bool) 
     session.rows.take_event_back(event.sink, event.position)
 
 
-def _sent(store: DecisionStore, sink: Sink, inbox: str | None, event: EventSetAside) -> Reply | None:
+def _sent(
+    store: DecisionStore, sink: Sink, inbox: str | None, event: EventSetAside, replays: Replays
+) -> Reply | None:
     """What came back; None where there was nothing to send."""
     try:
         with store.reading() as session:
             entries = session.rows.log(event.position, event.position + 1)
             if not entries:
                 return Reply(outcome="refused", why="the log does not hold it any more")
-            told = [message_of(store, session, each, sink, inbox) for each in entries if is_told(each, sink)]
+            told = [
+                message_of(store, session, each, sink, inbox, replays)
+                for each in entries
+                if is_told(each, sink)
+            ]
     except NexusControlError as fault:
         if fault.code is not ErrorCode.REPLAY_INVALID:
             raise
         return Reply(outcome="refused", why=unreadable(fault))
     message = told[0] if told else None
-    return None if message is None else sink.target.send(message, store.clock.now())
+    return None if message is None else tried(sink.target, message, store.clock.now())
 
 
 def forget_sink(store: DecisionStore, name: str) -> int:

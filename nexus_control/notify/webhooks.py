@@ -182,22 +182,24 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _addresses(host: str, port: int, deadline: float) -> list[Address]:
-    """What the name leads to. Raises OSError, UnicodeError."""
-    answer = SimpleQueue[list[Address] | OSError | UnicodeError]()
+    """What the name leads to. Raises OSError."""
+    answer = SimpleQueue[list[Address] | OSError]()
 
     def look_up() -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             answer.put([(family, place) for family, _, _, _, place in found])
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             answer.put(error)
+        except UnicodeError:
+            answer.put(socket.gaierror(socket.EAI_NONAME, "its name cannot be looked up"))
 
     threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
     try:
         found = answer.get(timeout=_left(deadline))
     except Empty:
         raise TimeoutError from None
-    if isinstance(found, Exception):
+    if isinstance(found, OSError):
         raise found
     return found
 

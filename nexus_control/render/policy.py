@@ -116,7 +116,8 @@ def missing_words(data: View) -> str:
     approvals missing. Can still approve: anyone`.
     """
     awaited = awaited_in(data)
-    said = ", ".join([f"{counted(awaited['missing'], 'approval')} missing", *slot_lines(awaited)])
+    slots = "; ".join(slot_lines(awaited))
+    said = f"{counted(awaited['missing'], 'approval')} missing{', ' if slots else ''}{slots}"
     return said if are_all_of_groups(awaited) else f"{said}. Can still approve: {_who(data, awaited)}"
 
 

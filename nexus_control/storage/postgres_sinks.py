@@ -19,6 +19,7 @@ _ONE_SINK = f"SELECT {_SINK} FROM sinks WHERE name = %s"
 _SINKS = f"SELECT {_SINK} FROM sinks ORDER BY name"
 _PUT_SINK = _put("sinks", "name", SinkRow._fields)
 _SET_ASIDE = f"SELECT {_ASIDE} FROM events_set_aside WHERE sink = %s ORDER BY position"
+_ONE_ASIDE = f"SELECT {_ASIDE} FROM events_set_aside WHERE sink = %s AND position = %s"
 _PUT_ASIDE = _put("events_set_aside", "sink, position", EventSetAside._fields)
 _DROP_SINK = ("DELETE FROM events_set_aside WHERE sink = %s", "DELETE FROM sinks WHERE name = %s")
 _TAKE_BACK = "DELETE FROM events_set_aside WHERE sink = %s AND position = %s"
@@ -40,6 +41,10 @@ class PostgresSinks:
 
     def events_set_aside(self, sink: str) -> list[EventSetAside]:
         return [EventSetAside._make(row) for row in self._read(_SET_ASIDE, (sink,))]
+
+    def event_set_aside(self, sink: str, position: int) -> EventSetAside | None:
+        rows = self._read(_ONE_ASIDE, (sink, position))
+        return EventSetAside._make(rows[0]) if rows else None
 
     def put_sink(self, row: SinkRow) -> None:
         self._write(_PUT_SINK, row)

@@ -48,6 +48,8 @@ class SinkReader(Protocol):
         """Those of this sink, by position."""
         ...
 
+    def event_set_aside(self, sink: str, position: int) -> EventSetAside | None: ...
+
 
 class SinkWriter(SinkReader, Protocol):
     def put_sink(self, row: SinkRow) -> None:

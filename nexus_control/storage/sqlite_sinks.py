@@ -10,6 +10,7 @@ _ONE_SINK = f"SELECT {_SINK} FROM sinks WHERE name = ?"
 _SINKS = f"SELECT {_SINK} FROM sinks ORDER BY name"
 _PUT_SINK = f"INSERT OR REPLACE INTO sinks({_SINK}) VALUES (?, ?, ?, ?, ?)"
 _SET_ASIDE = f"SELECT {_ASIDE} FROM events_set_aside WHERE sink = ? ORDER BY position"
+_ONE_ASIDE = f"SELECT {_ASIDE} FROM events_set_aside WHERE sink = ? AND position = ?"
 _PUT_ASIDE = f"INSERT OR REPLACE INTO events_set_aside({_ASIDE}) VALUES (?, ?, ?, ?, ?)"
 _DROP_SINK = ("DELETE FROM events_set_aside WHERE sink = ?", "DELETE FROM sinks WHERE name = ?")
 _TAKE_BACK = "DELETE FROM events_set_aside WHERE sink = ? AND position = ?"
@@ -27,6 +28,10 @@ class SqliteSinks:
 
     def events_set_aside(self, sink: str) -> list[EventSetAside]:
         return [EventSetAside._make(row) for row in self._execute(_SET_ASIDE, (sink,)).fetchall()]
+
+    def event_set_aside(self, sink: str, position: int) -> EventSetAside | None:
+        row = self._execute(_ONE_ASIDE, (sink, position)).fetchone()
+        return None if row is None else EventSetAside._make(row)
 
     def put_sink(self, row: SinkRow) -> None:
         self._execute(_PUT_SINK, row)

@@ -92,10 +92,9 @@ def claim(store: DecisionStore, arguments: ClaimArguments, rules: RuleBook | Non
     owner = owner_named(arguments.owner_pid, store.clock.new_id())
     if owner is None:
         raise invalid_argument("owner_pid", f"there is no process {arguments.owner_pid} here")
-    require_importable(store, rules, arguments.request_id)
     with store.held():
         try:
-            claimed = take(store, arguments, Asked(), owner.to_text())
+            claimed = take(store, arguments, Asked(), owner.to_text(), rules)
         except NexusControlError:
             raise
         except BaseException as interruption:
@@ -141,7 +140,13 @@ def _spent(fault: NexusControlError) -> NexusControlError:
 
 
 def take(
-    store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner: str, *, by_worker: bool = False
+    store: DecisionStore,
+    arguments: ExecuteArguments,
+    asked: Asked,
+    owner: str,
+    rules: RuleBook | None,
+    *,
+    by_worker: bool = False,
 ) -> Claimed:
     """Check every rule, and claim the decision for this owner, a text of `system.processes`. The head is not brought
     forward yet. `by_worker`: a worker claims it, which rehearses only what people wait for.
@@ -156,6 +161,7 @@ def take(
                 advice=_AFTER_THE_RUN if order.kind == "cancel" else None,
             )
         decision = session.decision(arguments.request_id)
+        require_importable(store, session, rules, decision)
         head.require_continued(session, store.sidecar, known)
         attempt = attempt_at(decision.facts, arguments, asked, by_worker=by_worker)
         # The rules come before the fault: they may say that the decision is never executed.

@@ -81,13 +81,14 @@ def execute(
     OUTCOME_UNKNOWN where nobody knows what the run did; OUTCOME_REFUSED for an outcome that came too late.
     `details.effect` says what a failed run is known to have done.
     """
-    require_importable(store, rules, arguments.request_id)
     with store.held(), owning(store.clock.new_id()) as owner, _prepared_runs() as prepared:
         outcome: Dispatched | None = None
         where = ", before the router was called"
         try:
+            with store.reading() as session:  # before the router is asked; the claim asks the rules once more
+                require_importable(store, session, rules, session.decision(arguments.request_id))
             asked = _ask(store, arguments, router, prepared, by_worker=by_worker)
-            claimed = take(store, arguments, asked, owner.to_text(), by_worker=by_worker)
+            claimed = take(store, arguments, asked, owner.to_text(), rules, by_worker=by_worker)
             outcome = _bring_head_forward(store, claimed)
             if outcome is None:
                 where = ""

@@ -24,7 +24,11 @@ def groups_in(configuration: Configuration) -> Groups:
     """The groups of the first file that has the section; empty without one. Raises CONFIG_INVALID, which names the file
     and the key; also where the file of `--config` has others than the system or the user.
     """
-    return configuration.agreed(GROUPS, groups_from) or {}
+    return configuration.agreed(GROUPS, groups_from, _as_sets) or {}
+
+
+def _as_sets(groups: Groups) -> object:
+    return {name: frozenset(members) for name, members in groups.items()}
 
 
 def groups_from(source: Source) -> Groups:

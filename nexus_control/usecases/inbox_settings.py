@@ -55,7 +55,7 @@ def configured_inbox(configuration: Configuration) -> InboxSettings | None:
     """The settings of the first file that has `[inbox]`; None where none has. Raises CONFIG_INVALID, also where those
     of `--config` are not those of the system or the user.
     """
-    return configuration.agreed(INBOX, _decoded)
+    return configuration.agreed(INBOX, _decoded, lambda read: (frozenset(read.origins.origins), read.rp_id))
 
 
 def inbox_settings(origins: Sequence[str] | None = None, rp_id: str | None = None) -> InboxSettings:

@@ -53,7 +53,8 @@ def request(
     created, attached = _opening(arguments, template)
     policy = Policy.of(attached)
     if rules is not None:
-        require_as_ruled(store, rules, created, attached, arguments.actor)
+        with store.reading() as session:
+            require_as_ruled(session, rules, created, attached, arguments.actor)
         attached = replace(attached, rules_digest=rules.digest)
     members = grouping.members_for(store, policy, attached.template_name)
     require_attainable(policy, arguments.actor, members)

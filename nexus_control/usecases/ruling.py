@@ -16,16 +16,19 @@ holds that rehearsal back, unless it has `require_rehearsal` too: then it lets r
 the template for `apply` demands a rehearsal that the one for the dry run holds back, no policy suits both:
 RULES_DISAGREE.
 
-What the rules say now is asked when a request is made, and when a decision that came by import is executed. Who wrote
-a bundle chose the requester in it, so the rules must let the importer ask for it too. The members of groups that such a
-decision names must be members here. A request that was made here keeps the policy that it was
-made with.
+What the rules say now is asked when a request is made, and when a decision that came by import is claimed: in the
+transaction of the claim, because another import may have taken the decision's place before. Who wrote a bundle chose
+the requester in it, so the rules must let the importer ask for it too. Where groups are configured, the members of
+groups that such a decision names must be members here. A request that was made here keeps the policy that it was made
+with.
 """
 
 import os
 from typing import cast
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.log.projection import Projection
+from nexus_control.log.session import ReadSession
 from nexus_control.policy import Policy, weaker_fields
 from nexus_control.rules.book import Mode, RuleBook, name_of
 from nexus_control.rules.conditions import undecided
@@ -68,11 +71,14 @@ def template_by_rules(
         labels=tuple(arguments.labels or ()),
     )
     ruling = asked.ruling(rules, arguments.mode)
-    return None if ruling.template is None else _demanded(store, ruling, ruling.template)
+    if ruling.template is None:
+        return None
+    with store.reading() as session:
+        return _demanded(session, ruling, ruling.template)
 
 
 def require_as_ruled(
-    store: DecisionStore,
+    session: ReadSession,
     rules: RuleBook,
     created: DecisionCreatedPayload | Created,
     attached: PolicyAttachedPayload,
@@ -98,7 +104,7 @@ def require_as_ruled(
             raise _denied(ruling, each, mode, policy)
         if ruling.template is None:
             continue
-        template = _demanded(store, ruling, ruling.template)
+        template = _demanded(session, ruling, ruling.template)
         if each == mode:
             of_apply, here = template, policy
         else:
@@ -106,22 +112,21 @@ def require_as_ruled(
         _require_no_weaker(template, here, ruling, each)
 
 
-def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id: str) -> None:
+def require_importable(
+    store: DecisionStore, session: ReadSession, rules: RuleBook | None, decision: Projection
+) -> None:
     """Returns where a decision was made here, or the rules would let it be requested here as it was imported: by its
-    requester and by its importer. Raises as `require_as_ruled`, and DECISION_NOT_FOUND.
+    requester and by its importer. The members of its groups must be members here. Raises as `require_as_ruled`.
     """
-    if rules is None:
-        return
-    with store.reading() as session:
-        decision = session.decision(decision_id)
     created, attached = decision.facts.created, decision.facts.attached
     if not decision.imported_count or created is None or attached is None:
         return
     importer = decision.provenance and decision.provenance.imported_by
-    for each in (created.requester, importer or _importer_of_no_matter(rules, created.requester)):
-        require_as_ruled(store, rules, created, attached, each)
+    if rules is not None:
+        for each in (created.requester, importer or _importer_of_no_matter(rules, created.requester)):
+            require_as_ruled(session, rules, created, attached, each)
     others = strangers(store, attached.approver_groups or {})
-    if others:
+    if others and (rules is not None or store.groups):
         raise NexusControlError(
             ErrorCode.TEMPLATE_WEAKENED,
             f"It came by import, and names members of groups who are none here: {', '.join(others[:_NAMED])}",
@@ -154,9 +159,8 @@ def require_not_of_the_rules(rules: RuleBook | None, arguments: TemplateCreateAr
         raise fault
 
 
-def _demanded(store: DecisionStore, ruling: Ruling, name: str) -> Template:
-    with store.reading() as session:
-        template = session.find_template(name)
+def _demanded(session: ReadSession, ruling: Ruling, name: str) -> Template:
+    template = session.find_template(name)
     if template is None:
         raise NexusControlError(
             ErrorCode.TEMPLATE_NOT_FOUND,

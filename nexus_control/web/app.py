@@ -17,7 +17,7 @@ Every path needs the reader's token, except the static files.
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from typing import Final
+from typing import Final, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -55,7 +55,8 @@ def create_app(
         app = create_app(store, origins=["http://localhost:8737"], rp_id="localhost", reader_token=token)
 
     `origins` are the addresses under which browsers open it, each as scheme, host and port: any other Host is refused.
-    The store must allow them as its `passkey_origins`, unless `may_decide` is false: then nothing is decided here.
+    The store must allow them as its `passkey_origins`, unless `may_decide` is false: then nothing is decided here; nor
+    where the store has no `allowed_signers`, because no passkey counts there.
     `rp_id` is the host that passkeys are made for. Who has `reader_token` (at least 16 printable characters of ASCII)
     may read. `router` knows what the steps of a request would run. Run it in one process: a page that another process
     made is refused. Raises INVALID_ARGUMENT.
@@ -67,7 +68,7 @@ def create_app(
         rp_id=settings.rp_id,
         reader_token=reader_token,
         router=router,
-        may_decide=may_decide,
+        may_decide=may_decide and store.allowed_signers is not None,
         live=Live(lambda: _log_size(inbox)),
     )
     app = Starlette(
@@ -87,7 +88,7 @@ def create_app(
 
 
 def _checked(
-    store: object, origins: Sequence[str], rp_id: object, reader_token: object, may_decide: object
+    store: object, origins: object, rp_id: object, reader_token: object, may_decide: object
 ) -> InboxSettings:
     """The settings, when all arguments are in order. Raises INVALID_ARGUMENT."""
     if not isinstance(store, DecisionStore):
@@ -98,11 +99,11 @@ def _checked(
         raise invalid_argument(
             "reader_token", "must be at least 16 printable characters of ASCII, without a blank"
         )
-    if not origins:
-        raise invalid_argument("origins", "must name at least one address of the inbox")
+    if not isinstance(origins, list | tuple) or not origins:
+        raise invalid_argument("origins", "must be a list of at least one address of the inbox")
     if not isinstance(rp_id, str):
         raise invalid_argument("rp_id", "must be text")
-    settings = inbox_settings(origins, rp_id)
+    settings = inbox_settings(cast("Sequence[str]", origins), rp_id)
     for origin in settings.origins.origins:
         if may_decide and not store.passkey_origins.allow(origin):
             problem = f"holds {origin}, which is not among the passkey_origins of the store: no approval would count"

@@ -11,7 +11,6 @@ fingerprint with the person by another way.
 """
 
 import base64
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,7 +36,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.clock import Clock
 from nexus_control.system.commands import AsIs, command, shell_line
 from nexus_control.usecases.signing import allowed_signers_of
-from nexus_control.values.actors import fold_id, id_problem, new_id_problem
+from nexus_control.values.actors import fold_id, id_problem, new_id_problem, typed_problem
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import el, respond
 from nexus_control.web.passkey_form import AssertionBody, passkey_form
@@ -48,7 +47,6 @@ CHECK_PATH: Final = "/enrol/id"
 LASTS: Final = timedelta(minutes=10)
 MOST: Final = 1_000
 _TITLE: Final = "Enrol a passkey"
-_TYPED: Final = re.compile(r"(?:human|system):(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +154,8 @@ def routes(inbox: Inbox) -> list[Route]:
 
 def _require_id(person: str) -> None:
     """Raises INVALID_ARGUMENT, in words for this person, for an id that no line of the allowed signers can have."""
-    typed = _TYPED.fullmatch(person)
     problem = (
-        f"must be the id alone: {typed[1]}"
-        if typed
-        else id_problem(person) or new_id_problem(person) or principal_problem(person)
+        typed_problem(person) or id_problem(person) or new_id_problem(person) or principal_problem(person)
     )
     if problem:
         raise NexusControlError(

@@ -61,7 +61,9 @@ class Inbox:
         return await self._called(action, self._reading)
 
     async def record(self, action: Callable[[], T]) -> T:
-        """As `call`, for an action that writes. One whose turn has not come when its sender goes is not done."""
+        """As `call`, for an action that writes. It is done though its sender goes, but not where the server ends
+        before its turn has come.
+        """
         return await self._called(action, self._recording)
 
     async def _called(self, action: Callable[[], T], limiter: CapacityLimiter) -> T:

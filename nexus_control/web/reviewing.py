@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus_control.lifecycle import counted, effect_words
+from nexus_control.lifecycle import effect_words
 from nexus_control.render.agreed import group_lines, standing_lines
 from nexus_control.render.decision import approval_words, imported_text
 from nexus_control.render.guarded import is_guarded_call
 from nexus_control.render.html import Html, facts, table
-from nexus_control.render.policy import changes, policy_words, template_name, who_can_still
+from nexus_control.render.policy import agreed, changes, policy_words, template_name, who_can_still
 from nexus_control.render.rehearsed import covered_words
 from nexus_control.render.steps import step_list
 from nexus_control.render.text import View, listed
@@ -105,13 +105,17 @@ def _standing(visit: Visit, view: View, goal: str) -> Html:
     decide = el("a", "Go to the decision", href="#decide", class_="button quiet")
     return el(
         "header",
-        el("p", badge(state), f" {approval['current']} of {counted(approval['required'], 'approval')}"),
+        el("p", badge(state), f" {_count(approval)}"),
         el("h1", goal, class_="long" if len(goal) > _LONG_GOAL else None),
         el("p", first),
         el("ul", *(el("li", each) for each in others)) if others else Html(""),
         el("p", decide) if state in _OPEN else Html(""),
         class_=_KINDS.get(state, "short"),
     )
+
+
+def _count(approval: View) -> str:
+    return agreed(approval["current"], approval["required"], approval.get("groups_missing"))
 
 
 _KINDS: Final = {"approved": "pass", "completed": "pass", "failed": "fail", "denied": "fail"}
@@ -197,7 +201,7 @@ def _approvals(view: View) -> Iterator[Html]:
         )
         for each in approval["approvals"]
     ]
-    yield el("p", f"{approval['current']} of {counted(approval['required'], 'approval')}.")
+    yield el("p", f"{_count(approval)}.")
     if rows:
         yield el("ul", *rows, class_="people")
     if view["lifecycle"]["state"] == "pending_approval" and view["policy"] is not None:

@@ -408,6 +408,21 @@ def test_from_a_store_that_was_moved_nothing_is_sent(office: Office) -> None:
     assert len(office.desk.saw) == sent
 
 
+def test_a_defect_of_a_target_is_a_failed_try_that_everybody_sees(office: Office) -> None:
+    asked, other = office.ask(), office.another()
+
+    def break_down() -> None:
+        raise RuntimeError("can't start new thread")
+
+    office.desk.meanwhile = break_down
+    assert office.steps() == ["failed"]
+    (problem,) = problems_of_sinks(sink_lines(office.store))
+    assert "it could not be tried: unexpected RuntimeError" in problem
+    office.desk.meanwhile = lambda: None
+    office.clock.advance(seconds=5)
+    assert (office.steps(other), office.desk.saw) == (["delivered"], [asked] * 2)
+
+
 def test_a_lease_that_was_taken_after_ones_own_look_at_the_clock_counts(office: Office) -> None:
     office.ask()
     other, steps, early = office.another(), list[Step](), office.clock.now()
@@ -511,6 +526,23 @@ def test_what_the_sink_is_no_longer_told_of_is_dropped_and_not_sent(office: Offi
     assert {"nothing was sent" in each["why"] for each in lines} == {True}
     assert (len(office.desk.saw), still_aside(office)) == (sent, [])
     assert sink_lines(office.store)[0]["failing_since"] is not None  # nobody knows whether it takes messages
+
+
+@pytest.mark.parametrize("sent", [1, 2])
+def test_what_was_sent_is_told_also_where_the_store_is_lost_meanwhile(office: Office, sent: int) -> None:
+    asked = [office.ask() for _ in range(3)]
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 3
+
+    def move() -> None:
+        if len(office.desk.saw) == 3 + sent:
+            with office.store.writing() as session:
+                session.rows.move(Moved("/srv/b.db", "0" * 64))
+
+    office.desk.always, office.desk.meanwhile = DELIVERED, move
+    told = [(each, True, False) for each in asked[: sent - 1]]
+    assert retried(office) == [*told, (asked[sent - 1], True, True)]
+    assert len(office.desk.saw) == 3 + sent
 
 
 def test_what_somebody_else_has_settled_meanwhile_is_not_sent(office: Office) -> None:

@@ -1,7 +1,7 @@
 """Ways around the rules, over the facade, the guards and the hook: each is refused, and writes nothing."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nexus_control.values.actors import Actor
 from tests.facade.routers import FakeRouter
 from tests.rules.books import book
 from tests.rules.demands import AGENT, BOOK, BOTH, DELETE, LIST, ROTATE, guarded, plan, step, with_templates
+from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.hooking import Bench, saved
@@ -232,6 +233,39 @@ def test_an_imported_decision_is_executed_only_under_what_the_rules_demand(
         assert (router.calls, contents(tools.store)) == ([], before)
 
 
+class Swapping(FakeRouter):
+    """Does something while it is asked for its capabilities."""
+
+    def __init__(self, swap: Callable[[], object]) -> None:
+        super().__init__()
+        self.swap = swap
+
+    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
+        self.swap()
+        return super().get_adapter_capabilities(adapter_id)
+
+
+def test_an_import_in_the_middle_of_an_execution_does_not_pass_by_the_rules() -> None:
+    with (
+        NexusControlTools(clock=FakeClock()) as elsewhere,
+        NexusControlTools(clock=FakeClock(), rules=book(BOOK)) as tools,
+    ):
+        weak = data_of(elsewhere.request("Do it", AGENT, "apply", ROTATE))["request_id"]
+        bundle = data_of(elsewhere.export_bundle(weak))["bundle"]
+        made = data_of(tools.request("Do it", AGENT, "apply", LIST))["request_id"]
+        assert made == weak
+        with_templates(tools)
+        data_of(tools.approve(made, BOB))
+
+        def swap() -> None:
+            data_of(tools.import_bundle(bundle, actor=AGENT, conflict_mode="overwrite", allow_rollback=True))
+            data_of(tools.approve(made, AGENT))
+
+        router = Swapping(swap)
+        assert tools.execute(made, ADAPTER, AGENT, router).error_code == "TEMPLATE_WEAKENED"
+        assert router.calls == []
+
+
 def test_what_was_asked_for_here_keeps_the_policy_that_it_was_made_with(tools: NexusControlTools) -> None:
     open_ = NexusControlTools(tools.store)
     request_id = data_of(open_.request("Do it", AGENT, "apply", ROTATE))["request_id"]
@@ -281,6 +315,7 @@ def test_without_rules_for_requesters_it_does_not_matter_who_imported() -> None:
 CYRILLIC_ACE = "\u0430\u0441\u0435"
 
 
+@pytest.mark.parametrize("rules", [None, 'default = "allow"'], ids=["without rules", "with rules"])
 @pytest.mark.parametrize(
     ("recorded", "here", "code"),
     [
@@ -293,13 +328,13 @@ CYRILLIC_ACE = "\u0430\u0441\u0435"
     ],
 )
 def test_an_imported_decision_names_no_members_of_groups_who_are_none_here(
-    recorded: list[str], here: dict[str, list[str]], code: str | None
+    recorded: list[str], here: dict[str, list[str]], code: str | None, rules: str | None
 ) -> None:
     slots: Any = {"security": 1}
     with NexusControlTools(groups={"security": recorded}) as elsewhere:
         made = data_of(elsewhere.request("Do it", AGENT, "apply", ROTATE, required_from=slots))["request_id"]
         bundle = data_of(elsewhere.export_bundle(made))["bundle"]
-    with NexusControlTools(rules=book('default = "allow"'), groups=here) as tools:
+    with NexusControlTools(rules=rules and book(rules), groups=here) as tools:
         data_of(tools.import_bundle(bundle, actor=AGENT))
         data_of(tools.approve(made, BOB))
         router = FakeRouter()

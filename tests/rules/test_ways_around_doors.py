@@ -162,9 +162,16 @@ def test_rules_that_others_may_write_let_nobody_ask(machine: Machine, place: str
 
 
 TRUST = {
-    "groups": ('[groups]\nsecurity = ["alice"]\n', '[groups]\nsecurity = ["mallory"]\n'),
+    "groups": ('[groups]\nsecurity = ["alice", "bob"]\n', '[groups]\nsecurity = ["mallory"]\n'),
     "allowed_signers": ('allowed_signers = "ours"\n', 'allowed_signers = "theirs"\n'),
-    "inbox": ('[inbox]\norigins = ["https://a.org"]\n', '[inbox]\norigins = ["https://b.org"]\n'),
+    "inbox": (
+        '[inbox]\nrp_id = "a.org"\norigins = ["https://a.org", "https://b.a.org"]\n',
+        '[inbox]\norigins = ["https://b.org"]\n',
+    ),
+}
+REORDERED = {
+    "groups": '[groups]\nsecurity = ["bob", "alice"]\n',
+    "inbox": '[inbox]\nrp_id = "a.org"\norigins = ["https://b.a.org", "https://a.org"]\n',
 }
 
 
@@ -185,7 +192,7 @@ def test_an_option_for_a_file_does_not_change_who_counts(machine: Machine, name:
     said = machine.run(*asking, "--config", FILE_NAME)
     assert (said["code"], f"sets {name} otherwise than {own}" in said["message"]) == ("CONFIG_INVALID", True)
     assert machine.requests() == 0
-    for text in ("", f"# the same\n{ours}") if name != "allowed_signers" else ("",):
+    for text in ("", f"# the same\n{ours}", REORDERED[name]) if name in REORDERED else ("",):
         machine.file("project", text)
         assert machine.run(*asking, "--config", FILE_NAME)["created"] is True
     machine.file("project", theirs)

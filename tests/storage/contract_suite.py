@@ -648,6 +648,7 @@ def events_are_set_aside_for_one_sink_and_taken_back(storage: Storage) -> None:
     with storage.reading() as rows:
         assert rows.events_set_aside("a") == [early, late._replace(why="é")]
         assert (rows.events_set_aside("b"), rows.events_set_aside("c")) == ([other], [])
+        assert (rows.event_set_aside("a", 3), rows.event_set_aside("b", 3)) == (early, None)
     with storage.writing() as rows:
         rows.take_event_back("a", 3)
         rows.take_event_back("a", 4)

@@ -154,6 +154,9 @@ class _OpenRows:
     def events_set_aside(self, sink: str) -> list[EventSetAside]:
         return [event for key, event in sorted(self._rows.aside.items()) if key[0] == sink]
 
+    def event_set_aside(self, sink: str, position: int) -> EventSetAside | None:
+        return self._rows.aside.get((sink, position))
+
     def put_sink(self, row: SinkRow) -> None:
         self._require_here()
         self._put(self._rows.sinks, row.name, row)

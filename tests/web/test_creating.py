@@ -26,6 +26,8 @@ def store(tmp_path: Path) -> Generator[DecisionStore]:
 WRONG: dict[str, dict[str, Any]] = {
     "origins as one text": {"origins": ORIGIN},
     "no origin": {"origins": []},
+    "origins as a number": {"origins": 5},
+    "origins that can be read once": {"origins": iter([ORIGIN])},
     "a slash at the end": {"origins": [f"{ORIGIN}/"]},
     "a capital letter": {"origins": ["https://Approve.example.org"]},
     "an IP address": {"origins": ["https://192.0.2.1"]},

@@ -135,6 +135,7 @@ def test_the_members_of_a_group_that_is_waited_for_are_on_the_page_and_in_no_car
         page = page_of(store, request_id)
         assert "it waits for 1 approval, 1 of security." in page
         assert "of security: 1, 1 still needed, of alice, bob" in page
+        assert page.count("2 of 2 approvals, still needed: 1 of security") == 2
         assert "2 of 2 approvals, not of each group" in shown(store, "")
 
 
