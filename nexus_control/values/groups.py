@@ -4,8 +4,8 @@
     slots    {"security": 1, "platform": 2}    # `required_from`: one approval of security, two of platform
 
 A group's name is text by the rules of ids (`values.actors`), of at most 64 characters. Its members are ids that a new
-actor may have, without a type before them. No two names, and no two members of one group, differ by case alone. A
-person may be in several groups, and fills one slot at most (`values.seating`).
+actor may have, without a type before them. No two names look alike, and no two members of one group differ by case
+alone. A person may be in several groups, and fills one slot at most (`values.seating`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, cast
 
 from nexus_control.errors import invalid_argument, invalid_arguments
 from nexus_control.values.actors import MAX_ID_LENGTH, fold_id, id_problem, new_id_problem, typed_problem
+from nexus_control.values.lookalikes import skeleton
 
 MAX_NAME: Final = 64
 MAX_SLOTS: Final = 64
@@ -105,7 +106,9 @@ def group_problems(given: object) -> Iterator[tuple[str, str]]:
         named = str(name)
         if fold_id(named) in seen:
             yield f"groups.{named}", "is there twice, by case alone"
-        seen.add(fold_id(named))
+        elif skeleton(named) in seen:
+            yield f"groups.{named}", "looks like the name of another group"
+        seen |= {fold_id(named), skeleton(named)}
         yield from _member_problems(f"groups.{named}", ids)
 
 
