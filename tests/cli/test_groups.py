@@ -90,7 +90,7 @@ BROKEN = {
     "[groups]\nsecurity = []": "groups.security must have 1 to 256 members",
     '[groups]\nsecurity = ["bob", "BOB"]': "groups.security[1] is there twice",
     '[groups]\nsecurity = ["bob"]\nSECURITY = ["dave"]': "groups.SECURITY is there twice",
-    '[groups]\na = ["bob"]\n"\u0430" = ["dave"]': "looks like the name of another group",
+    '[groups]\na = ["bob"]\n"\u0430" = ["dave"]': "groups.\u0430 looks like the name of another group",
     '[groups]\nsecurity = ["bob\\u200b"]': "groups.security[0] must not hold control or invisible characters",
     '[groups]\nsecurity = ["b\\u043eb"]': "groups.security[0]",
     '[groups]\n"" = ["bob"]': "groups has a name that must not be empty",
