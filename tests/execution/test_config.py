@@ -59,11 +59,11 @@ REFUSED = {
     "an unknown kind": ('[adapters.keys]\nkind = "ssh"\ncapabilities = []\n', "adapters.keys.kind"),
     "a kind in capitals": (
         '[adapters.keys]\nkind = "MCP"\n',
-        "adapters.keys.kind must be one of subprocess, mcp; did you mean 'mcp'?",
+        "adapters.keys.kind must be one of subprocess, mcp (did you mean 'mcp'?)",
     ),
     "a key that is nearly one": (
         HEAD + "timeout_secs = 3\n" + TOOL,
-        "Unknown field: adapters.keys.timeout_secs; did you mean 'timeout_seconds'?",
+        "Unknown field: adapters.keys.timeout_secs (did you mean 'timeout_seconds'?)",
     ),
     "no kind": ("[adapters.keys]\ncapabilities = []\n", "adapters.keys.kind"),
     "no capabilities": ('[adapters.keys]\nkind = "subprocess"\n', "adapters.keys.capabilities"),
@@ -114,8 +114,8 @@ def test_what_is_wrong_is_refused_naming_file_and_key(tmp_path: Path, text: str,
 @pytest.mark.parametrize(
     ("kind", "hint"),
     [
-        ('"MCP"', "; did you mean 'mcp'?"),
-        ('"subproces"', "; did you mean 'subprocess'?"),
+        ('"MCP"', " (did you mean 'mcp'?)"),
+        ('"subproces"', " (did you mean 'subprocess'?)"),
         ("1", ""),
         ("[]", ""),
     ],

@@ -34,10 +34,10 @@ def takes_any_name(service: str, **more: object) -> None: ...
         (call("other", service="a"), "method"),
         (call("rotate"), "args do not fit 'rotate': missing"),
         (call("rotate", service="a", n=1), "args has 'n', which is not declared"),
-        (call("rotate", servise="a"), "args has 'servise', which is not declared; did you mean 'service'?"),
+        (call("rotate", servise="a"), "args has 'servise', which is not declared (did you mean 'service'?)"),
         (
             call("rotate", service="a", forse=True),
-            "args has 'forse', which is not declared; did you mean 'force'?",
+            "args has 'forse', which is not declared (did you mean 'force'?)",
         ),
         (call("any"), "args do not fit 'any': missing"),
     ],

@@ -19,7 +19,7 @@ def call(method: str = "m", **args: object) -> Call:
         (call("other"), "method"),
         (call(), "args.service is missing"),
         (call(service="a", force=True), "args has 'force', which is not declared"),
-        (call(servise="a"), "args has 'servise', which is not declared; did you mean 'service'?"),
+        (call(servise="a"), "args has 'servise', which is not declared (did you mean 'service'?)"),
         (call(service=None), "args.service must be"),
         (call(service="--all"), "args.service must not begin"),
     ],

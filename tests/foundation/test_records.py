@@ -216,7 +216,7 @@ def remembered_shapes(record: type[object]) -> int:
         ({"labels": None}, "step.labels must be a list"),
         ({"labels": ["prod", None]}, "step.labels[1] must be text"),
         ({"extra": []}, "step.extra must be an object"),
-        ({"urgency": True}, "Unknown field: step.urgency; did you mean 'urgent'?"),
+        ({"urgency": True}, "Unknown field: step.urgency (did you mean 'urgent'?)"),
     ],
     ids=str,
 )

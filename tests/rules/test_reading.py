@@ -24,7 +24,7 @@ BAD_BOOKS: list[tuple[str, str]] = [
     ('default = "deny"\nrules = "none"', "rules must be a list of tables"),
     ('default = "deny"\n[rules]\ntool = "a"', "rules must be a list of tables"),
     ('default = "deny"\nrules = ["a"]', "rules[0] must be an object"),
-    ('default = "deny"\n[[rule]]\ntool = "a"', "Unknown field: rule; did you mean 'rules'?"),
+    ('default = "deny"\n[[rule]]\ntool = "a"', "Unknown field: rule (did you mean 'rules'?)"),
 ]
 BAD_RULES: list[tuple[str, str]] = [
     ('tool = "a"', "rules[0] must have exactly one of verdict and template"),
@@ -34,7 +34,7 @@ BAD_RULES: list[tuple[str, str]] = [
     ('tool = "a"\ntemplate = ""', "rules[0].template must be the name of a template"),
     ('tool = "a"\ntemplate = 3', "rules[0].template must be text"),
     (ALLOW, "rules[0] has no matcher"),
-    (f'tol = "a"\n{ALLOW}', "Unknown field: rules[0].tol; did you mean 'tool'?"),
+    (f'tol = "a"\n{ALLOW}', "Unknown field: rules[0].tol (did you mean 'tool'?)"),
     (f'tool = ["a"]\n{ALLOW}', "rules[0].tool must be text"),
     (f'tool = ""\n{ALLOW}', "rules[0].tool must be a glob"),
     (f'tool = "[ab"\n{ALLOW}', "rules[0].tool must be a glob"),
