@@ -85,8 +85,9 @@ def execute(
         outcome: Dispatched | None = None
         where = ", before the router was called"
         try:
-            with store.reading() as session:  # before the router is asked; the claim asks the rules once more
-                require_importable(store, session, rules, session.decision(arguments.request_id))
+            if rules is not None:  # before the router is asked; the claim asks the rules once more
+                with store.reading() as session:
+                    require_importable(store, session, rules, session.decision(arguments.request_id))
             asked = _ask(store, arguments, router, prepared, by_worker=by_worker)
             claimed = take(store, arguments, asked, owner.to_text(), rules, by_worker=by_worker)
             outcome = _bring_head_forward(store, claimed)

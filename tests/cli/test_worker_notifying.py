@@ -4,7 +4,7 @@ import json
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.cli.worker_notifying import Notifying
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.notify.delivering import Courier
-from nexus_control.notify.sinks import EVERYTHING, Message, Reply, Sink
+from nexus_control.notify.sinks import EVERYTHING, Message, Reply, Sink, What
 from nexus_control.usecases.working import Action
 from tests.cli.test_working import ADAPTER, CONFIG, ended, for_a_worker, next_line, worker
 from tests.concurrency.crashing import processes_with
@@ -78,6 +78,20 @@ class Scripted:
         return Reply(outcome="delivered", why="it was taken")
 
 
+class Faulty(list[What]):
+    """All events. The first `times` looks at them meet a defect of this program."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(EVERYTHING)
+        self._times = times
+
+    def __contains__(self, what: object) -> bool:
+        if self._times:
+            self._times -= 1
+            fail()
+        return super().__contains__(what)
+
+
 def fail() -> None:
     raise RuntimeError("s3cret")
 
@@ -88,9 +102,14 @@ def store(tmp_path: Path) -> Iterator[DecisionStore]:
         yield store
 
 
-def notifying(store: DecisionStore, target: Scripted, tell: Callable[[Action], object]) -> Notifying:
+def notifying(
+    store: DecisionStore,
+    target: Scripted,
+    tell: Callable[[Action], object],
+    events: Collection[What] = EVERYTHING,
+) -> Notifying:
     """The sink is there, and an event waits for it."""
-    sink = Sink(name="own", events=EVERYTHING, labels=(), goal=False, target=target)
+    sink = Sink(name="own", events=events, labels=(), goal=False, target=target)
     assert Courier(store, sink, None).step() == "begun"
     ask(NexusControlTools(store))
     return Notifying(store, [sink], None, poll=timedelta(milliseconds=10), tell=tell)
@@ -98,7 +117,7 @@ def notifying(store: DecisionStore, target: Scripted, tell: Callable[[Action], o
 
 def test_a_defect_is_told_in_a_line_and_the_sink_is_tried_again(store: DecisionStore) -> None:
     said: list[Action] = []
-    own = notifying(store, Scripted(fail, fail), said.append)
+    own = notifying(store, Scripted(), said.append, Faulty(2))
     with own.going_on(lambda: timedelta(minutes=1)):
         assert eventually(lambda: len(said) == 2)
     assert [(each.sink, each.outcome, each.error_code) for each in said] == [
@@ -110,7 +129,7 @@ def test_a_defect_is_told_in_a_line_and_the_sink_is_tried_again(store: DecisionS
 
 def test_once_a_defect_is_told_in_a_line(store: DecisionStore) -> None:
     said: list[Action] = []
-    notifying(store, Scripted(fail), said.append).tell_all(lambda: False)
+    notifying(store, Scripted(), said.append, Faulty(1)).tell_all(lambda: False)
     assert [(each.outcome, each.error_code) for each in said] == [("failed", "INTERNAL")]
 
 
