@@ -145,6 +145,11 @@ def _serve(
                     print(address)
             if not is_told:
                 note(f"Add ?token= and the content of {token_file} to this address to open it.")
+            if not settings.is_at(heard := sockets[0].getsockname()[1]):
+                note(
+                    f"It listens at port {heard}, and browsers open {settings.address}, its first origin. For this "
+                    f"port name --origin http://localhost:{heard} too."
+                )
             if not may_write:
                 note("The store is open for reading only, so nothing can be decided here.")
             elif not may_decide:

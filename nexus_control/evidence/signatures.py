@@ -218,7 +218,7 @@ def _not_trusted(
     if verdict is None:
         return "not signed"
     if verdict.statement.log not in logs:
-        return f"given for the log {verdict.statement.log}"
+        return f"given for the log {verdict.statement.log}, whose key was not named (--log-key)"
     try:
         verdict.require_allowed(allowed, origins, parse_instant(at))
     except NexusControlError as fault:

@@ -12,6 +12,7 @@ passkeys. Each problem is CONFIG_INVALID, and names the file and the key.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from nexus_control.configuration import INBOX, Configuration, Source, refused
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -49,6 +50,11 @@ class InboxSettings:
     def address(self) -> str:
         """The address that links name: the first origin."""
         return self.origins.origins[0]
+
+    def is_at(self, port: int) -> bool:
+        """Whether a browser that opens the address comes to this port, directly or through a proxy with TLS."""
+        parts = urlsplit(self.address)
+        return parts.scheme == "https" or (parts.port or 80) == port
 
 
 def configured_inbox(configuration: Configuration) -> InboxSettings | None:

@@ -75,7 +75,8 @@ def respond_without_token(visit: Visit) -> HTMLResponse:
         el(
             "p",
             "The inbox is read with a token, which is part of the address that the command nexus-control inbox printed "
-            "when it was started. Open that address, or ask the person who started it for it.",
+            "when it was started. Open that address, or ask the person who started it for it. Where the token is not "
+            "kept in a file, each start has another one, and earlier addresses end.",
         ),
         el("p", "If this browser has opened the inbox before, it goes on by itself.", class_="soft"),
         id="main",

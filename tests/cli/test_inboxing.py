@@ -149,12 +149,16 @@ def test_a_configured_rp_id_is_kept_for_named_origins(database: Path, tmp_path: 
 NOTED: dict[str, tuple[list[str], str]] = {
     "no signers": ([], "so nothing can be decided here"),
     "no origin": (["--allowed-signers", "{signers}"], "--origin http://localhost:"),
-    "signers and origin": (["--allowed-signers", "{signers}", "--origin", "http://localhost:8737"], ""),
+    "signers and origin": (["--allowed-signers", "{signers}", "--origin", "https://a.localhost"], ""),
+    "another port": (
+        ["--allowed-signers", "{signers}", "--origin", "http://localhost:8737"],
+        "It listens at port",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NOTED)
-def test_a_start_after_which_no_approval_would_count_is_noted(
+def test_a_start_after_which_no_approval_would_count_or_come_is_noted(
     database: Path, tmp_path: Path, name: str
 ) -> None:
     signers, errors = tmp_path / "signers", tmp_path / "errors"
