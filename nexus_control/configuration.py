@@ -63,7 +63,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.system.commands import absolute
 from nexus_control.system.own_files import OthersMayWriteError, read_own
 from nexus_control.system.whole_files import is_regular, read_regular
-from nexus_control.values.spelling import unknown_field
+from nexus_control.values.likely_names import unknown_fields
 
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
@@ -288,9 +288,8 @@ def _table(path: Path, content: bytes) -> dict[str, object]:
         table = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise refused(path, [f"is not TOML: {error}"]) from None
-    known = (ADAPTERS, SECRETS, *SETTINGS)
-    if unknown := [name for name in table if name not in known]:
-        raise refused(path, [unknown_field("", name, known) for name in unknown])
+    if problems := list(unknown_fields("", table, (ADAPTERS, SECRETS, *SETTINGS))):
+        raise refused(path, problems)
     return table
 
 

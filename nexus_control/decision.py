@@ -253,12 +253,6 @@ class Decision:
         }
 
 
-_UNCOUNTED = (
-    "; it does not count here (imported, signed by nobody trusted here, or on a page that is not allowed here): "
-    "revoke it first"
-)
-
-
 def require_may_approve(
     facts: Facts,
     actor: Actor,
@@ -284,7 +278,10 @@ def require_may_approve(
     earlier = facts.approval_of(actor)
     if earlier and facts.is_current(earlier, at):
         counts_here = authority is None or earlier.seq in authority
-        remedy = "" if counts_here else _UNCOUNTED
+        uncounted = (
+            "; it does not count here (imported, or by a key or page not trusted here): revoke it first"
+        )
+        remedy = "" if counts_here else uncounted
         raise NexusControlError(
             ErrorCode.ALREADY_APPROVED,
             f"{actor.id} has already approved this decision{remedy}",

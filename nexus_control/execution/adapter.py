@@ -13,7 +13,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.stopping import Order
 from nexus_control.integrity import json_digest, prefixed, sha256_hex
-from nexus_control.values.spelling import meant
+from nexus_control.values.likely_names import meant
 
 RecordOutput: TypeAlias = Literal["whole", "digest"]
 """Whether the run's answer and log hold what a step gave back, or only its digest and size."""

@@ -58,8 +58,8 @@ from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, Ca
 from nexus_control.execution.tool_pins import PinsUnreadableError, read_pins
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
+from nexus_control.values.likely_names import meant
 from nexus_control.values.records import check, decode, problems_of
-from nexus_control.values.spelling import meant
 
 _MAX_TIMEOUT_SECONDS = 86_400
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024

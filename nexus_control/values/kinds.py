@@ -15,7 +15,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-from nexus_control.values.spelling import unknown_field
+from nexus_control.values.likely_names import unknown_fields
 
 MAX_SHAPES = 256
 
@@ -303,8 +303,7 @@ class _Record:
             elif field.required:
                 yield f"Missing required field: {prefix}{field.name}"
         if not self._extra_keys:
-            known = {field.name for field in self._fields}
-            yield from (unknown_field(prefix, key, known) for key in mapping if key not in known)
+            yield from unknown_fields(prefix, mapping, {field.name for field in self._fields})
 
     def _explain_own_rule(self, mapping: dict[str, object], where: str) -> Iterator[str]:
         values = {

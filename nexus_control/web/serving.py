@@ -157,8 +157,8 @@ class _Server(uvicorn.Server):
 
 def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callable[[], None]) -> None:
     """Serve the application of `create_app` until a signal ends it. `on_ready` is called once it can be reached.
-    Raises STORE_REPLACED where another store took the place of the one that is open: what watches over the process
-    starts it again.
+    Raises STORE_REPLACED where another store took the place of the one that is open: its owner finds out which file is
+    the right one, and starts it again.
     """
     inbox: Inbox = app.state.inbox
     strangers = OrderedDict[_Protocol, None]()

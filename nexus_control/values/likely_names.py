@@ -1,15 +1,16 @@
 """The name that somebody may have meant who wrote another: a problem ends with it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 
-def unknown_field(prefix: str, name: object, known: Iterable[str]) -> str:
-    """The problem with a field that there is not. `prefix` is the path of its record, with a dot.
+def unknown_fields(prefix: str, given: Iterable[object], known: Collection[str]) -> Iterator[str]:
+    """A problem for each of these names that is not known. `prefix` is the path of their record, with a dot.
 
-    >>> unknown_field("rules[0].", "tol", ["tool", "verdict"])
-    "Unknown field: rules[0].tol (did you mean 'tool'?)"
+    >>> list(unknown_fields("rules[0].", ["tol", "verdict"], ["tool", "verdict"]))
+    ["Unknown field: rules[0].tol (did you mean 'tool'?)"]
     """
-    return f"Unknown field: {prefix}{name!s:.80}{meant(name, known)}"
+    unknown = (name for name in given if name not in known)
+    yield from (f"Unknown field: {prefix}{name!s:.80}{meant(name, known)}" for name in unknown)
 
 
 def meant(name: object, known: Iterable[str]) -> str:
