@@ -44,13 +44,13 @@ MAX_RECENT = 256
 _PLAIN = frozenset((str, int, bool, type(None)))
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     row: DecisionRow | None = None
     decision: Projection | None = None
     adds_up: bool = False
 
 
-_NOTHING_KNOWN = _Known()
+_NOTHING_KNOWN = Known()
 
 
 class Recent:
@@ -60,11 +60,10 @@ class Recent:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
 
-    def find(self, row: DecisionRow) -> Projection | None:
-        known = self._known.get(row.decision_id, _NOTHING_KNOWN)
-        return known.decision if known.row == row else None
+    def known(self, decision_id: str) -> Known:
+        return self._known.get(decision_id, _NOTHING_KNOWN)
 
     def row_of(self, decision: Projection) -> DecisionRow | None:
         """The row that this very decision was decoded from; None where another one has taken its place."""
@@ -87,7 +86,7 @@ class Recent:
     def keep(self, row: DecisionRow, decision: Projection, *, adds_up: bool = False) -> Projection:
         if len(self._known) >= MAX_RECENT:
             self._known.clear()
-        self._known[row.decision_id] = _Known(row, decision, adds_up)
+        self._known[row.decision_id] = Known(row, decision, adds_up)
         return decision
 
 
@@ -112,11 +111,12 @@ class ReadSession:
 
     def find_decision(self, decision_id: str) -> Projection | None:
         """The current generation, if the decision exists."""
-        row = self.rows.decision_row(decision_id)
+        known = self.recent.known(decision_id)
+        row = self.rows.decision_row(decision_id, known.row)
         if row is None:
             return None
-        if (known := self.recent.find(row)) is not None:
-            return known
+        if known.decision is not None and row == known.row:
+            return known.decision
         opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
         if row.policy_seq >= 0 and not opening:
             raise damaged_row(decision_id)

@@ -127,7 +127,7 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if self._base is not None:
             self._memory.forget([self._base.row.decision_id])
 
-    def decision_row(self, decision_id: str) -> DecisionRow | None:
+    def decision_row(self, decision_id: str, known: DecisionRow | None = None) -> DecisionRow | None:
         if self._base is None:
             self._base = self._memory.find(decision_id) or self._load(decision_id)
         if self._base is None or self._base.row.decision_id != decision_id:

@@ -140,7 +140,7 @@ class PostgresRows(PostgresSinks):
     def subtrees(self) -> dict[tuple[int, int], bytes]:
         return {(level, index): value for level, index, value in self._read(_SUBTREES)}
 
-    def decision_row(self, decision_id: str) -> DecisionRow | None:
+    def decision_row(self, decision_id: str, known: DecisionRow | None = None) -> DecisionRow | None:
         rows = self._read(_ONE_ROW, (decision_id,))
         return decision_row_of(rows[0]) if rows else None
 

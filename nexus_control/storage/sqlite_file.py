@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -287,9 +287,11 @@ class _Writer:
 
     def give_back(self) -> None:
         """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""
-        with suppress(RuntimeError):
+        try:
             while True:
                 self._lock.release()
+        except RuntimeError:
+            return
 
 
 class _Process:

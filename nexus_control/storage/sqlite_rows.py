@@ -1,7 +1,6 @@
 """Readers and writers on SQLite: rows to SQL and back. Other modules open connections and transactions."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from functools import lru_cache
@@ -20,7 +19,8 @@ from nexus_control.storage.contract import (
     Placed,
 )
 from nexus_control.storage.faults import damaged, ended, no_subtree
-from nexus_control.storage.moved import Moved, parse_moved
+from nexus_control.storage.moved import Moved
+from nexus_control.storage.sqlite_mark import GUARDED, MARKED, guard, mark_in
 from nexus_control.storage.sqlite_sinks import SqliteSinks
 
 Row: TypeAlias = tuple[Any, ...]
@@ -80,6 +80,7 @@ _SUBTREES = """SELECT level, CASE WHEN typeof(last_leaf) = 'integer' AND (last_l
 _PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 
 _ONE_ROW = f"SELECT {_ROW_COLUMNS} FROM projections WHERE decision_id = ?"
+_IS_THIS_ROW = f"SELECT 1 FROM projections WHERE {' AND '.join(f'{name} = ?' for name in DecisionRow._fields)}"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
 _DECISION_IDS = "SELECT decision_id FROM projections WHERE decision_id >= ? ORDER BY decision_id LIMIT ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
@@ -114,16 +115,6 @@ _DROP_CLAIM = "DELETE FROM claims WHERE decision_id = ?"
 _DECISION_OF = "SELECT decision_id FROM projections WHERE request_key = ? AND request_key <> ''"
 _ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = ?"
 _KEEP_ANSWER = "INSERT OR IGNORE INTO answers(digest, content, truncated) VALUES (?, ?, ?)"
-
-_CHANGING = ("claims", "sinks", "events_set_aside")
-_GUARDED = {f"moved_{table}": f"INSERT ON {table}" for table in ("entries", "projections", *_CHANGING)} | {
-    f"kept_{table}": f"DELETE ON {table}" for table in _CHANGING
-}
-"""What a store that was moved refuses, by the name of the trigger that does."""
-_GUARD = re.compile(
-    r"CREATE TRIGGER \w+ BEFORE \w+ ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL
-)
-_MOVED = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'moved_entries'"
 
 
 class SqliteRows(SqliteSinks):
@@ -175,7 +166,9 @@ class SqliteRows(SqliteSinks):
     def subtrees(self) -> dict[tuple[int, int], bytes]:
         return {(level, index): value for level, index, value in self._execute(_SUBTREES, ()).fetchall()}
 
-    def decision_row(self, decision_id: str) -> DecisionRow | None:
+    def decision_row(self, decision_id: str, known: DecisionRow | None = None) -> DecisionRow | None:
+        if known is not None and self._execute(_IS_THIS_ROW, _stored(known)).fetchone() is not None:
+            return known
         row = self._execute(_ONE_ROW, (decision_id,)).fetchone()
         return None if row is None else _decision_row(row)
 
@@ -217,7 +210,7 @@ class SqliteRows(SqliteSinks):
         )
 
     def moved(self) -> Moved | None:
-        found = self._execute(_MOVED, ()).fetchone()
+        found = self._execute(MARKED, ()).fetchone()
         return None if found is None else mark_in(found[0])
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -249,7 +242,7 @@ class SqliteRows(SqliteSinks):
             self._list(_listed(before), _listed(decision_row))
 
     def _put_row(self, decision_row: DecisionRow) -> None:
-        stored = (*decision_row[:_LABELS], _labels_text(decision_row.labels), *decision_row[_LABELS + 1 :])
+        stored = _stored(decision_row)
         before = self._execute(_BEFORE, (decision_row.decision_id,)).fetchone()
         if before is None:
             self._execute(_INSERT_ROW, stored)
@@ -299,10 +292,10 @@ class SqliteRows(SqliteSinks):
         return self._execute(sql, ()).fetchone()[0]
 
     def move(self, moved: Moved | None) -> None:
-        for name in _GUARDED:
+        for name in GUARDED:
             self._execute(f"DROP TRIGGER IF EXISTS {name}", ())
             if moved is not None:
-                self._execute(_guard(name, moved), ())
+                self._execute(guard(name, moved), ())
 
 
 def _page(query: DecisionQuery) -> tuple[str, list[object]]:
@@ -336,6 +329,10 @@ def _decision_row(row: Row) -> DecisionRow:
     if tuple(map(type, row)) != _TYPES:
         raise damaged("a row of a projection is damaged: doctor --rebuild makes it from the log")
     return DecisionRow._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
+
+
+def _stored(row: DecisionRow) -> Row:
+    return (*row[:_LABELS], _labels_text(row.labels), *row[_LABELS + 1 :])
 
 
 def _claim(row: Row) -> Claim:
@@ -383,17 +380,3 @@ def _labels(text: object) -> tuple[str, ...]:
 
 def _refuse(*_: object) -> NoReturn:
     raise ended()
-
-
-def mark_in(sql: str) -> Moved | None:
-    """The mark that a trigger holds; None for any other trigger."""
-    found = _GUARD.fullmatch(sql)
-    moved = None if found is None else parse_moved(found[1].replace("''", "'"))
-    is_ours = moved is not None and any(sql == _guard(name, moved) for name in _GUARDED)
-    return moved if is_ours else None
-
-
-def _guard(name: str, moved: Moved) -> str:
-    """The trigger that refuses this: it costs nothing where a store was not moved."""
-    text = str(moved).replace("'", "''")
-    return f"CREATE TRIGGER {name} BEFORE {_GUARDED[name]} BEGIN SELECT RAISE(ABORT, '{text}'); END"
