@@ -82,8 +82,17 @@ class SqliteStorage:
         return _Transaction(self._place.transaction("BEGIN IMMEDIATE", writing=True), self.name)
 
     def write(self, work: Callable[[Writer], ResultT]) -> ResultT:
-        with self.writing() as rows:
-            return work(rows)
+        def on(connection: sqlite3.Connection) -> ResultT:
+            rows = SqliteRows(connection)
+            try:
+                return work(rows)
+            finally:
+                rows.end()
+
+        try:
+            return self._place.write(on)
+        except sqlite3.Error as error:
+            raise _fault(error, self.name) from error
 
     def form_differences(self) -> list[str]:
         with self._raw("BEGIN", writing=False) as connection:

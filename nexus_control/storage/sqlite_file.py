@@ -12,7 +12,8 @@ Three facts of POSIX and SQLite make the rules here:
   the file that was opened. A writing one checks again after its commit, before it acknowledges (`storage.in_place`).
 
 Each thread has its own connection, kept open until the thread is gone. Writers of one file in this process, whichever
-SqliteFile they came through, queue on one lock, so that they do not meet in SQLite's busy back-off.
+SqliteFile they came through, queue on one lock, so that they do not meet in SQLite's busy back-off, and may share a
+commit (`storage.sqlite_writer`).
 """
 
 import os
@@ -20,16 +21,18 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from nexus_control.storage.contract import BUSY_SECONDS
-from nexus_control.storage.faults import busy, forked, nested
+from nexus_control.storage.contract import BUSY_SECONDS, ResultT
+from nexus_control.storage.faults import forked
 from nexus_control.storage.in_place import Inode, Places
 from nexus_control.storage.sqlite_connection import connect, roll_back
 from nexus_control.storage.sqlite_reading import Copy, is_passing, open_to_read, refusal_to_write
+from nexus_control.storage.sqlite_writer import Part, Writer
 from nexus_control.storage.usage import Gate, Turn, Usage
 
 _WRITER = 0
@@ -81,6 +84,12 @@ class SqliteFile:
     def transaction(self, begin: str, *, writing: bool) -> "_Transaction":
         """A transaction of this thread: committed at normal exit, rolled back on an exception."""
         return _Transaction(self, begin, writing)
+
+    def write(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """What `work` returns, in a writing transaction that it may share with the works of other threads
+        (`storage.sqlite_writer`).
+        """
+        return _Transaction(self, "BEGIN IMMEDIATE", writing=True).share(work)
 
     def lend(self, thread: int) -> sqlite3.Connection:
         """The connection of a thread that is in a transaction. It never makes the file: a deleted store must not become
@@ -198,7 +207,7 @@ class _Transaction(Turn):
     An exit gives back all that was taken; `storage.usage.Turn` says how interruptions are handled.
     """
 
-    __slots__ = ("_begin", "_connection", "_file", "_writer", "_writing")
+    __slots__ = ("_begin", "_connection", "_file", "_parts", "_writer", "_writing")
 
     def __init__(self, file: SqliteFile, begin: str, writing: bool) -> None:
         super().__init__()
@@ -206,32 +215,16 @@ class _Transaction(Turn):
         self._begin = begin
         self._writing = writing
         self._connection: sqlite3.Connection | None = None
-        self._writer: _Writer | None = None
+        self._writer: Writer | None = None
+        self._parts: Sequence[Part[Any]] = ()
 
     def __enter__(self) -> sqlite3.Connection:
-        file = self._file
-        _process.current()
         try:
-            if self._writing and file.reads_only:
-                raise refusal_to_write(Path(file.path))
-            if file.usage.begin(self, file.admit):
-                file.end_what_was_left()
-            if self._writing:
-                file.writer.require_other(self)
-                self._writer = file.writer
-                self._writer.take(self, file.busy_seconds)
-            connection = file.lend(_WRITER if self._writing else self.thread)
-            roll_back(connection)  # a transaction that an interruption left open
-            self._connection = connection
-            if file.reads_only:
-                connection = self._connection = file.begun_to_read(connection, self._begin, self.thread)
-            else:
-                connection.execute(self._begin)
-            file.places.require_file()
+            self._admit()
+            return self._begun()
         except BaseException:
             self._leave(commit=False)
             raise
-        return connection
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self.is_over:
@@ -242,6 +235,51 @@ class _Transaction(Turn):
         if not self.is_over:
             self._leave(commit=False)
 
+    def share(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """What `work` returns, here or in the transaction of another thread."""
+        part = Part(work)
+        try:
+            if self._admit(part):
+                connection = self._begun()
+                part.run(connection)
+                self._file.require_not_forked()  # the parts that wait are of the parent's threads
+                parts = self._file.writer.run_waiting(connection)
+                if parts is None:
+                    connection.execute(self._begin)
+                    part.run(connection)
+                self._parts = parts or ()
+        except BaseException:
+            self._leave(commit=False)
+            raise
+        self._leave(commit=True)
+        return part.result()
+
+    def _admit(self, part: Part[Any] | None = None) -> bool:
+        """Whether this transaction may begin now: not where another thread has done the part."""
+        file = self._file
+        _process.current()
+        if self._writing and file.reads_only:
+            raise refusal_to_write(Path(file.path))
+        if file.usage.begin(self, file.admit):
+            file.end_what_was_left()
+        if not self._writing:
+            return True
+        file.writer.require_other(self)
+        self._writer = file.writer
+        return self._writer.take(self, file.busy_seconds, part)
+
+    def _begun(self) -> sqlite3.Connection:
+        file = self._file
+        connection = file.lend(_WRITER if self._writing else self.thread)
+        roll_back(connection)  # a transaction that an interruption left open
+        self._connection = connection
+        if file.reads_only:
+            connection = self._connection = file.begun_to_read(connection, self._begin, self.thread)
+        else:
+            connection.execute(self._begin)
+        file.places.require_file()
+        return connection
+
     def _leave(self, *, commit: bool) -> None:
         """A child that was forked inside the transaction neither commits nor rolls back: the transaction is the
         parent's.
@@ -251,47 +289,18 @@ class _Transaction(Turn):
         try:
             if commit and connection is not None:
                 file.require_not_forked()
-                connection.execute("COMMIT")
-                if self._writing:
-                    file.places.require_all()
+                if self._writer is None:
+                    connection.execute("COMMIT")
+                else:
+                    self._writer.commit(connection, self._parts)
+            if commit and self._writing:
+                file.places.require_all()
         finally:
             if connection is not None and connection.in_transaction and not file.is_forked():
                 connection.execute("ROLLBACK")
             if self._writer is not None:
                 self._writer.give_back()
             file.usage.end(self)
-
-
-class _Writer:
-    """The one lock of all writers of a file in this process."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        self._turn: weakref.ref[Turn] | None = None
-
-    def require_other(self, turn: Turn) -> None:
-        """Raises INTERNAL inside a transaction of this thread that writes the same file through another store."""
-        before = None if self._turn is None else self._turn()
-        if before is not None and before.thread == turn.thread and not before.is_over:
-            raise nested()
-
-    def take(self, turn: Turn, seconds: float) -> None:
-        if not self._lock.acquire(timeout=seconds):
-            raise busy(f"{self._path} is busy: another thread is writing all the time", path=self._path)
-        self._turn = turn.reference
-
-    def is_free_for_this_thread(self) -> bool:
-        """Whether nobody else writes; then the lock is this thread's, until it is given back."""
-        return self._lock.acquire(blocking=False)
-
-    def give_back(self) -> None:
-        """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""
-        try:
-            while True:
-                self._lock.release()
-        except RuntimeError:
-            return
 
 
 class _Process:
@@ -305,7 +314,7 @@ class _Process:
         self.gate = Gate()
         self.files = weakref.WeakSet[SqliteFile]()
         self.forked = set[Inode | None]()
-        self._writers = weakref.WeakValueDictionary[Inode | None, _Writer]()
+        self._writers = weakref.WeakValueDictionary[Inode | None, Writer]()
         self._pid = os.getpid()
         self._forking: int | None = None
 
@@ -315,10 +324,10 @@ class _Process:
             self.after_in_child()
         return self
 
-    def writer_of(self, inode: Inode | None, path: str) -> _Writer:
+    def writer_of(self, inode: Inode | None, path: str) -> Writer:
         writer = self._writers.get(inode)
         if writer is None:
-            writer = self._writers[inode] = _Writer(path)
+            writer = self._writers[inode] = Writer(path)
         return writer
 
     def wait_for_fork(self, thread: int) -> None:

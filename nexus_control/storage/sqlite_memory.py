@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 
-from nexus_control.storage.contract import BUSY_SECONDS
+from nexus_control.storage.contract import BUSY_SECONDS, ResultT
 from nexus_control.storage.sqlite_connection import connect, roll_back
 from nexus_control.storage.usage import InMemory, Turn
 
@@ -21,6 +21,11 @@ class SqliteMemory(InMemory):
     def transaction(self, begin: str, *, writing: bool) -> "_Transaction":
         """A transaction of this thread: committed at normal exit, rolled back on an exception."""
         return _Transaction(self, begin)
+
+    def write(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+        """What `work` returns, in a writing transaction. There is no commit to wait for."""
+        with _Transaction(self, "BEGIN IMMEDIATE") as connection:
+            return work(connection)
 
 
 class _Transaction(Turn):

@@ -80,7 +80,9 @@ _SUBTREES = """SELECT level, CASE WHEN typeof(last_leaf) = 'integer' AND (last_l
 _PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 
 _ONE_ROW = f"SELECT {_ROW_COLUMNS} FROM projections WHERE decision_id = ?"
-_IS_THIS_ROW = f"SELECT 1 FROM projections WHERE {' AND '.join(f'{name} = ?' for name in DecisionRow._fields)}"
+_IS_THIS_ROW = (
+    f"SELECT 1 FROM projections WHERE {' AND '.join(f'{name} = ?' for name in DecisionRow._fields)}"
+)
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
 _DECISION_IDS = "SELECT decision_id FROM projections WHERE decision_id >= ? ORDER BY decision_id LIMIT ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"

@@ -67,20 +67,23 @@ def request(
         digest, found = _checked(plan_checker, arguments.adapter_id, arguments, policy.max_steps)
         attached = replace(attached, adapter_digest=digest)
         warnings += found
-    # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
-    remembering = nullcontext() if arguments.supersedes is None else head.remembering(store)
-    with remembering, store.writing() as session:
+
+    def work(session: WriteSession) -> RequestData:
         if (made := _made(session, arguments)) is not None:
             return _answer(store, session, made, is_new=False)
         expires = arguments.expires(session.now)
         require_future(expires, session.now, "expires_at")
-        attached = replace(attached, expires_at=format_instant(expires) if expires else None)
+        opening = (created, replace(attached, expires_at=format_instant(expires) if expires else None))
         superseded = _superseded(session, arguments)
-        decision = session.create(arguments.actor, (created, attached))
+        decision = session.create(arguments.actor, opening)
         if superseded is not None:
             reason = f"Superseded by {decision.decision_id}"
             session.append(superseded, arguments.actor, DecisionWithdrawnPayload(reason=reason))
         return _answer(store, session, decision, is_new=True, warnings=warnings)
+
+    # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
+    with nullcontext() if arguments.supersedes is None else head.remembering(store):
+        return store.write(work)
 
 
 def _checked(
