@@ -158,13 +158,13 @@ class Ledger:
         )
 
     def write(self, work: Callable[[WriteSession], ResultT]) -> ResultT:
-        """What `work` returns, in a writing transaction of its own.
+        """What `work` returns, in a writing transaction.
 
             >>> store.write(lambda session: session.decision(request_id).facts.event_count)
             3
 
-        `work` may be run again where the storage was faster than its memory (`storage.contract`): it must change
-        nothing but through its session. Raises STORE_UNAVAILABLE.
+        `work` may be run again, or by another thread that commits it with its own writes (`storage.contract`): it must
+        change nothing but through its session. Raises STORE_UNAVAILABLE.
         """
         written: list[StoredEvent] = []
 

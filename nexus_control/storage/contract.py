@@ -322,10 +322,11 @@ class Storage(Protocol):
     def writing(self) -> AbstractContextManager[Writer]: ...
 
     def write(self, work: Callable[[Writer], ResultT]) -> ResultT:
-        """What `work` returns, in a writing transaction of its own.
+        """What `work` returns, in a writing transaction.
 
         A storage for which transactions are slow may run `work` on what it remembers, and again where that is no longer
-        true. Only the last run counts; so `work` must change nothing but through the writer.
+        true; or in another thread, with the works of others, before one commit. Only the last run counts; so `work`
+        must change nothing but through the writer. Nobody is answered before the commit.
         """
         ...
 

@@ -53,7 +53,7 @@ class Part(Generic[ResultT]):
         self._result = self._work(connection)
 
     def run_for_its_thread(self, connection: sqlite3.Connection) -> None:
-        """Do it, or keep what refused it. Raises what is no refusal."""
+        """Do it, or keep what refused it. Raises every other exception."""
         connection.execute("SAVEPOINT part")
         try:
             self._result = self._work(connection)
@@ -172,8 +172,8 @@ class Writer:
         """Let others do this part. Whether this thread has to take the lock for it after all: because the lock is free,
         or the part was given back, or the time is up.
 
-        A part is put down before the lock is tried, and whoever gives the lock back looks for parts after that. So a
-        part that waits is always seen, by one of the two.
+        A part is put down before the lock is tried, and a thread that gives the lock back looks for parts after that. So
+        one of the two always sees a part that waits.
         """
         self._waiting.append(part)
         try:

@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +26,8 @@ from nexus_control.values.results import ToolResult
 from tests.concurrency.racing import TallyRouter
 from tests.support.governed import ALICE, BOB, SCHEDULER, approved, data_of
 from tests.support.watched_storage import Moment, WatchedStorage
+
+THREADS = 6
 
 Ack = tuple[str, str]
 """What was acknowledged ("request", "approve" or "execute"), and for which decision."""
@@ -145,6 +148,37 @@ def _loop(database: Path, tally: Path, out: int, n: int, marker: str) -> None:
         request_id = acknowledge("request", tools.request(goal, ALICE, mode="apply", plan=plan))
         acknowledge("approve", tools.approve(request_id, BOB))
         acknowledge("execute", tools.execute(request_id, "subprocess:sleep", SCHEDULER, router))
+
+
+def kill_threads_at_random(database: Path, acks: Path, kills: int) -> None:
+    """Kill that many children, one after the other, whose threads ask and approve at once on one store."""
+    moments = random.Random(20261127)
+    known: list[Ack] = []
+    for n in range(kills):
+        readable, writable = os.pipe()
+        pid = fork(lambda n=n, out=writable: _loop_in_threads(database, out, n))
+        os.close(writable)
+        with os.fdopen(readable) as pipe:
+            first = pipe.readline()
+            time.sleep(moments.uniform(0, 0.05))
+            os.kill(pid, signal.SIGKILL)
+            assert end_of(pid) == -signal.SIGKILL
+            known += [json.loads(line) for line in (first, *pipe)]
+    acks.write_text(json.dumps(known))
+
+
+def _loop_in_threads(database: Path, out: int, n: int) -> None:
+    tools = NexusControlTools(db_path=database)
+
+    def loop(thread: int) -> None:
+        for number in range(1_000_000):
+            asked = data_of(tools.request(f"{n}.{thread}.{number}", ALICE))["request_id"]
+            os.write(out, f"{json.dumps(['request', asked])}\n".encode())
+            data_of(tools.approve(asked, BOB))
+            os.write(out, f"{json.dumps(['approve', asked])}\n".encode())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(loop, range(THREADS)))
 
 
 # --- real child processes -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tests.concurrency.crashing import (
     in_nursery,
     kill_at_random,
     kill_in_mid_step,
+    kill_threads_at_random,
     processes_with,
 )
 from tests.concurrency.racing import TallyRouter, runs_in
@@ -134,3 +135,15 @@ def test_kills_at_any_moment_tear_nothing_lose_nothing_and_leave_nobody(tmp_path
         assert reasons(refused) == ["OUTCOME_UNKNOWN"]
     assert Counter(runs_in(tally)) == runs
     assert set(require_whole_store(tools.store)) == set(status)
+
+
+def test_threads_that_are_killed_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    database, acks = tmp_path / "decisions.db", tmp_path / "acks"
+    in_nursery(kill_threads_at_random, database, acks, KILLS)
+    tools = NexusControlTools(db_path=database)
+    status = {each: data_of(tools.status(each)) for each in require_whole_store(tools.store)}
+    acknowledged = Counter((what, request_id) for what, request_id in json.loads(acks.read_text()))
+    assert len(acknowledged) >= KILLS
+    assert set(acknowledged.values()) == {1}
+    for what, request_id in acknowledged:
+        assert status[request_id]["active_approvals"] in ({1} if what == "approve" else {0, 1})
