@@ -242,17 +242,22 @@ class _Transaction(Turn):
             if self._admit(part):
                 connection = self._begun()
                 part.run(connection)
-                self._file.require_not_forked()  # the parts that wait are of the parent's threads
-                parts = self._file.writer.run_waiting(connection)
-                if parts is None:
-                    connection.execute(self._begin)
-                    part.run(connection)
-                self._parts = parts or ()
+                if self._file.writer.is_awaited():
+                    self._do_for_others(part, connection)
         except BaseException:
             self._leave(commit=False)
             raise
         self._leave(commit=True)
         return part.result()
+
+    def _do_for_others(self, part: Part[Any], connection: sqlite3.Connection) -> None:
+        self._file.require_not_forked()  # in a child the parts that wait are those of the parent's threads
+        parts = self._file.writer.run_waiting(connection)
+        if parts is None:
+            connection.execute(self._begin)
+            part.run(connection)
+        else:
+            self._parts = parts
 
     def _admit(self, part: Part[Any] | None = None) -> bool:
         """Whether this transaction may begin now: not where another thread has done the part."""
@@ -289,10 +294,10 @@ class _Transaction(Turn):
         try:
             if commit and connection is not None:
                 file.require_not_forked()
-                if self._writer is None:
-                    connection.execute("COMMIT")
-                else:
+                if self._writer is not None and self._parts:
                     self._writer.commit(connection, self._parts)
+                else:
+                    connection.execute("COMMIT")
             if commit and self._writing:
                 file.places.require_all()
         finally:

@@ -41,13 +41,14 @@ class Part(Generic[ResultT]):
     left to its own thread. `fault` is set before the COMMIT: who finds it set has an outcome that nobody knows.
     """
 
+    __slots__ = ("_called", "_result", "_work", "fault", "is_returned", "is_settled")
+
     def __init__(self, work: Callable[[sqlite3.Connection], ResultT]) -> None:
         self.is_settled = self.is_returned = False
         self.fault: sqlite3.Error | None = None
         self._work = work
         self._result: ResultT | NexusControlError | None = None
         self._called = threading.Lock()
-        self._called.acquire()
 
     def run(self, connection: sqlite3.Connection) -> None:
         self._result = self._work(connection)
@@ -111,15 +112,18 @@ class Writer:
 
     def give_back(self) -> None:
         """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""
-        with suppress(RuntimeError):
-            while True:
-                self._lock.release()
-        with suppress(IndexError):
-            self._waiting[0].call()
+        self._release()
+        if self._waiting:
+            with suppress(IndexError):  # another thread may have taken it up
+                self._waiting[0].call()
 
     def is_free_for_this_thread(self) -> bool:
         """Whether nobody else writes; then the lock is this thread's, until it is given back."""
         return self._lock.acquire(blocking=False)
+
+    def is_awaited(self) -> bool:
+        """Whether parts wait that the thread with the lock could do."""
+        return bool(self._waiting)
 
     def run_waiting(self, connection: sqlite3.Connection) -> list[Part[Any]] | None:
         """Do the parts that wait. Returns those that this thread's COMMIT is to settle; None after a fault, when the
@@ -175,6 +179,7 @@ class Writer:
         A part is put down before the lock is tried, and a thread that gives the lock back looks for parts after that. So
         one of the two always sees a part that waits.
         """
+        part.wait(0)  # so that the next time it waits for a call
         self._waiting.append(part)
         try:
             while not part.is_settled:
@@ -187,6 +192,13 @@ class Writer:
             return False
         finally:
             self._withdraw(part)
+
+    def _release(self) -> None:
+        try:
+            while True:
+                self._lock.release()
+        except RuntimeError:
+            return
 
     def _withdraw(self, part: Part[Any]) -> bool:
         """Whether no other thread has taken up the part."""
