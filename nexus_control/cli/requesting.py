@@ -132,34 +132,35 @@ def request(
 
     Example: nexus-control request "New keys" --mode apply --plan-file plan.yaml
     """
+    values: dict[str, object] = {
+        "goal": goal,
+        "actor": frame.actor,
+        "mode": mode,
+        "plan": _plan(plan, plan_file),
+        "template_name": template,
+        "min_approvals": min_approvals,
+        "approvers": approver or None,
+        "required_from": slots_of(required_from),
+        "allow_requester_approval": requester_may_approve,
+        "labels": label or None,
+        "max_steps": max_steps,
+        "min_assurance": min_assurance,
+        "require_rehearsal": rehearsal_of(require_rehearsal),
+        "require_adapter_capabilities": require_capability or None,
+        "expires_at": expires_at,
+        "expires_in": expires_in,
+        "adapter_id": adapter,
+        "idempotency_key": idempotency_key,
+        "metadata": _pairs(metadata),
+        "supersedes": supersedes,
+        "dispatch": dispatch,
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    arguments = door.validated(door.RequestArguments, given)  # before a store is made
     with frame.store(makes=True) as store:
-        values: dict[str, object] = {
-            "goal": goal,
-            "actor": frame.actor,
-            "mode": mode,
-            "plan": _plan(plan, plan_file),
-            "template_name": template,
-            "min_approvals": min_approvals,
-            "approvers": approver or None,
-            "required_from": slots_of(required_from),
-            "allow_requester_approval": requester_may_approve,
-            "labels": label or None,
-            "max_steps": max_steps,
-            "min_assurance": min_assurance,
-            "require_rehearsal": rehearsal_of(require_rehearsal),
-            "require_adapter_capabilities": require_capability or None,
-            "expires_at": expires_at,
-            "expires_in": expires_in,
-            "adapter_id": adapter,
-            "idempotency_key": idempotency_key,
-            "metadata": _pairs(metadata),
-            "supersedes": whole(store, supersedes) if supersedes else supersedes,
-            "dispatch": dispatch,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-        return _requested(
-            frame, store, door.validated(door.RequestArguments, given), config_or_default(config, frame)
-        )
+        if supersedes:
+            arguments = arguments.model_copy(update={"supersedes": whole(store, supersedes)})
+        return _requested(frame, store, arguments, config_or_default(config, frame))
 
 
 def _requested(

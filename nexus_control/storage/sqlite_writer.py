@@ -176,8 +176,8 @@ class Writer:
         """Let others do this part. Whether this thread has to take the lock for it after all: because the lock is free,
         or the part was given back, or the time is up.
 
-        A part is put down before the lock is tried, and a thread that gives the lock back looks for parts after that. So
-        one of the two always sees a part that waits.
+        A part is put down before the lock is tried, and a thread that gives the lock back looks for parts after that.
+        So one of the two always sees a part that waits.
         """
         part.wait(0)  # so that the next time it waits for a call
         self._waiting.append(part)

@@ -161,6 +161,11 @@ def test_a_wrong_value_names_its_option(options: tuple[str, ...], option: str, t
     assert refused["message"].startswith(option)
 
 
+def test_a_first_request_that_is_refused_for_its_arguments_makes_no_store(tmp_path: Path) -> None:
+    Commands(tmp_path).answer("request", "g", "--min-approvals", "-1", code=2)
+    assert list(tmp_path.rglob("*.db")) == []
+
+
 def test_a_wrong_goal_names_the_argument(tmp_path: Path) -> None:
     assert field(Commands(tmp_path).answer("request", "", code=2)) == "GOAL"
 
