@@ -273,8 +273,8 @@ class _Record:
         except KeyError:
             raise MismatchError from None
         if not self._extra_keys:
-            known = sum(len(column) - column.count(_ABSENT) for column in columns)
-            if sum(map(len, given)) > known:
+            absent = sum(column.count(_ABSENT) for column in columns) if self._absent else 0
+            if sum(map(len, given)) + absent > len(columns) * len(given):
                 raise MismatchError
         try:
             return self._build_all(list(map(read_all, self._fields, columns)))
