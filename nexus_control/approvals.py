@@ -260,7 +260,8 @@ def awaited(
     """Who may still approve, and which slots of groups that would fill, after these people have `approved`. `members`
     are those of each group that the policy names.
     """
-    free = lacking(policy.required_from or {}, groups_by_person(members), map(fold_id, approved))
+    slots = policy.required_from
+    free = lacking(slots, groups_by_person(members), map(fold_id, approved)) if slots else {}
 
     def able(ids: Iterable[str]) -> list[str]:
         return list(policy.able(ids, requester, approved))

@@ -158,9 +158,9 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
         return
     active, required = facts.current_approvals(at), facts.policy.min_approvals
     given = active if authority is None else facts.current_approvals(at, authority)
-    if facts.is_approved(at, authority):
-        return
     lacking = facts.lacking(at, authority)
+    if given >= required and not lacking:
+        return
     groups = {"groups": lacking} if lacking else {}
     expired = facts.tally().standing - active
     if expired:
@@ -170,7 +170,7 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
             {"expired_count": expired, "current_valid": given, "required": required, **groups},
         )
     yield from _rehearsal_reasons(facts, at, given)
-    if not facts.is_approved(at):
+    if authority is None or not facts.is_approved(at):
         missing = missing_approvals(given, required, lacking)
         yield BlockingReason(
             "MISSING_APPROVALS",

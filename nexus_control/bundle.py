@@ -51,7 +51,7 @@ from nexus_control.artifact import (
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
 from nexus_control.events import event_id
-from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_hex, sha256_of
+from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_of
 from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
@@ -240,7 +240,7 @@ class ContentText(NamedTuple):
 
     def digest(self) -> str:
         """The canonical digest, bare."""
-        return sha256_hex(self.begin + self.end)
+        return sha256_of(self)
 
     def sealed(self, seal: BundleSeal) -> str:
         """The canonical JSON of the whole bundle."""

@@ -4,6 +4,7 @@ There is one exception. Version 1.0 took a dry run of an apply decision for its 
 history that ends there has two bundles, and the header tells which one it is (`as_told_by_1_0`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nexus_control.bundle import (
@@ -12,6 +13,7 @@ from nexus_control.bundle import (
     BundleRouterLink,
     BundleTemplateSnapshot,
 )
+from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import Decision, recorded_state
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Origin, StoredEvent, parse_event_type
@@ -19,6 +21,10 @@ from nexus_control.facts import Facts, Phase
 from nexus_control.integrity import prefixed
 from nexus_control.values.payloads import ExecutionReconciledPayload
 
+MAX_REPLAY_STEPS = 20_000_000
+"""A few seconds."""
+_BYTES_A_STEP = 10
+_OPENING = (EventType.DECISION_CREATED, EventType.POLICY_ATTACHED)
 _ENDINGS = (EventType.EXECUTION_COMPLETED, EventType.EXECUTION_FAILED)
 
 
@@ -149,3 +155,25 @@ def event_part(event: StoredEvent) -> BundleEvent:
         actor=event.actor,
         digest=event.digest,
     )
+
+
+def require_replayable(events: Sequence[BundleEvent]) -> None:
+    """Raises REPLAY_INVALID for a history so large that it would take minutes to replay, and to check against its
+    policy and plan.
+
+    At each event the fold looks at every approval and execution so far, and each execution and signature is compared
+    with the whole request. Honest histories have few of these; a forged one may have very many.
+    """
+    types = [event.type for event in events]
+    people = {event.actor.id for event in events if event.type == EventType.APPROVAL_GRANTED}
+    runs = types.count(EventType.EXECUTION_REQUESTED)
+    signed = len(events) - [event.payload.get("signed") for event in events].count(None)
+    size = sum(len(canonical_json(event.payload)) for event in events if event.type in _OPENING)
+    steps = (len(events) + size // _BYTES_A_STEP) * (len(people) + runs + signed)
+    if steps > MAX_REPLAY_STEPS:
+        raise NexusControlError(
+            ErrorCode.REPLAY_INVALID,
+            f"{len(events)} events of {len(people)} approvers, {runs} executions and {signed} signatures, on a request"
+            f" of {size} characters, are more than is replayed",
+            {"steps": steps, "limit": MAX_REPLAY_STEPS},
+        )

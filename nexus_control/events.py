@@ -4,7 +4,7 @@ A stored event has a `seq` that starts at 0 without gaps, the id `evt_<decision_
 the bare sha256 of `canonical_json({"event_type": ..., "payload": ...})`. Its `ts` is kept exactly as written.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from json.encoder import encode_basestring
@@ -41,7 +41,6 @@ from nexus_control.values.payloads import (
 
 __all__ = [
     "MANY",
-    "MAX_REPLAY_STEPS",
     "Actor",
     "ApprovalDeniedPayload",
     "ApprovalGrantedPayload",
@@ -67,12 +66,7 @@ __all__ = [
     "event_id",
     "parse_event_type",
     "read_ahead",
-    "require_replayable",
 ]
-
-MAX_REPLAY_STEPS = 20_000_000
-"""A few seconds."""
-_BYTES_A_STEP = 10
 
 Origin: TypeAlias = Literal["local", "imported"]
 
@@ -198,25 +192,3 @@ class StoredEvent:
             "payload": dict(self.payload),
             "digest": self.digest,
         }
-
-
-def require_replayable(events: Sequence[StoredEvent]) -> None:
-    """Raises REPLAY_INVALID for a history so large that it would take minutes to replay, and to check against its
-    policy and plan.
-
-    At each event the fold looks at every approval and execution so far, and each execution and signature is compared
-    with the whole request. Honest histories have few of these; a forged one may have very many.
-    """
-    people = {event.actor.id for event in events if event.event_type is EventType.APPROVAL_GRANTED}
-    runs = sum(event.event_type is EventType.EXECUTION_REQUESTED for event in events)
-    signed = sum(event.payload.get("signed") is not None for event in events)
-    opening = (EventType.DECISION_CREATED, EventType.POLICY_ATTACHED)
-    size = sum(len(canonical_json(event.payload)) for event in events if event.event_type in opening)
-    steps = (len(events) + size // _BYTES_A_STEP) * (len(people) + runs + signed)
-    if steps > MAX_REPLAY_STEPS:
-        raise NexusControlError(
-            ErrorCode.REPLAY_INVALID,
-            f"{len(events)} events of {len(people)} approvers, {runs} executions and {signed} signatures, on a request"
-            f" of {size} characters, are more than is replayed",
-            {"steps": steps, "limit": MAX_REPLAY_STEPS},
-        )

@@ -317,6 +317,6 @@ def _extends(session: WriteSession, existing: Projection, history: ForeignHistor
     stored = session.rows.entries("decision", existing.decision_id, existing.generation)
     return len(history.events) >= len(stored) and all(
         (old.seq, old.event_type, old.ts, old.actor_type, old.actor_id, old.payload, old.digest)
-        == (new.seq, new.event_type, new.ts, new.actor.type, new.actor.id, payload, new.digest)
+        == (new.seq, new.type, new.ts, new.actor.type, new.actor.id, payload, new.digest)
         for old, new, payload in zip(stored, history.events, history.payloads, strict=False)
     )

@@ -10,17 +10,11 @@ from datetime import datetime
 from operator import le
 
 from nexus_control.bundle import BundleEvent, ContentText, DecisionBundle
-from nexus_control.bundle_parts import header_of, stored_of
+from nexus_control.bundle_parts import header_of, require_replayable, stored_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import (
-    StoredEvent,
-    digest_of_canonical_payload,
-    event_id,
-    read_ahead,
-    require_replayable,
-)
+from nexus_control.events import StoredEvent, digest_of_canonical_payload, event_id
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, step
 from nexus_control.integrity import prefixed, same_digest
@@ -28,7 +22,7 @@ from nexus_control.log.importing import ForeignHistory
 from nexus_control.log.projection import MAX_AHEAD
 from nexus_control.log.replaying import replay, replay_legal
 from nexus_control.values.actors import id_problem
-from nexus_control.values.instants import format_instant
+from nexus_control.values.instants import format_instant, parse_instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +45,18 @@ def checked_bundle(
     if verify_digest:
         _require_digests(parsed, payloads, digests)
     decision_id = parsed.decision.decision_id
-    events = [stored_of(each, decision_id, "imported") for each in parsed.events]
-    _require_gapless(events)
-    require_replayable(events)
+    _require_gapless(parsed.events)
+    require_replayable(parsed.events)
     if replay_after_import:
         _require_one_decision(parsed)
-    read_ahead(events)
-    facts = _replayed(decision_id, events, now if verify_digest and replay_after_import else None)
-    replayed = Decision(facts, tuple(events), events[-1].instant)
+    facts = _replayed(decision_id, parsed.events, now if verify_digest and replay_after_import else None)
+    last = stored_of(parsed.events[-1], decision_id)
+    replayed = Decision(facts, (last,), last.instant)  # the parts of a bundle look at no other event
     decision = as_told(parsed, replayed)
     if verify_digest:
         _require_header(parsed, decision)
     return CheckedBundle(
-        history=ForeignHistory(facts=facts, events=events, payloads=payloads, digests=digests),
+        history=ForeignHistory(facts=facts, events=parsed.events, payloads=payloads, digests=digests),
         decision=decision,
         final_rehearsal=decision is not replayed,
     )
@@ -107,7 +100,7 @@ def _require_digests(bundle: DecisionBundle, payloads: Sequence[str], digests: S
             )
 
 
-def _require_gapless(events: Sequence[StoredEvent]) -> None:
+def _require_gapless(events: Sequence[BundleEvent]) -> None:
     for position, event in enumerate(events):
         if event.seq != position:
             raise NexusControlError(
@@ -133,18 +126,19 @@ def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
             )
 
 
-def _replayed(decision_id: str, events: Sequence[StoredEvent], now: datetime | None) -> Facts:
+def _replayed(decision_id: str, told: Sequence[BundleEvent], now: datetime | None) -> Facts:
     """The facts after all events. With `now`, each event must be legal where it stands, not earlier than the one before
     it, and not of the future.
     """
     facts = Facts(decision_id=decision_id)
     if now is None:
-        return replay(facts, events)
-    instants, latest = [event.instant for event in events], now + MAX_AHEAD
+        return replay(facts, (stored_of(each, decision_id) for each in told))
+    instants, latest = [parse_instant(event.ts) for event in told], now + MAX_AHEAD
     if all(map(le, instants, instants[1:])) and instants[-1] <= latest:
-        known = replay_legal(facts, events)
+        known = replay_legal(facts, told, instants)
         if known is not None:
             return known
+    events = [stored_of(each, decision_id) for each in told]
     replay(facts, events)  # what cannot be read at all is told first
     last = events[0].instant
     for event in events:

@@ -23,12 +23,13 @@ from nexus_control.bundle_parts import (
     header_of,
     link_part,
     link_without_stand_in,
+    require_replayable,
     stored_of,
     template_part,
 )
 from nexus_control.decision import Decision, DecisionState
 from nexus_control.errors import NexusControlError
-from nexus_control.events import EventType, compute_event_digest, event_id, require_replayable
+from nexus_control.events import EventType, compute_event_digest, event_id
 from nexus_control.evidence.report import (
     Check,
     Finding,
@@ -84,7 +85,7 @@ def history_of(bundle: DecisionBundle) -> History | NexusControlError:
     facts, dispatched, illegal = Facts(decision_id=decision_id), dict[int, Facts](), list[int]()
     try:
         events = [stored_of(event, decision_id) for event in bundle.events]
-        require_replayable(events)
+        require_replayable(bundle.events)
         for event in events:
             after = step(facts, event)
             if after is None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TypedDict, cast
 
+from nexus_control.bundle import BundleEvent
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import (
-    EventType,
     Origin,
     StoredEvent,
     digest_of_canonical_payload,
@@ -118,15 +118,15 @@ def event_entry(
     )
 
 
-def event_entries(
-    stream: str, generation: int, events: Iterable[StoredEvent], payload_texts: Iterable[str]
+def imported_entries(
+    stream: str, generation: int, events: Iterable[BundleEvent], payload_texts: Iterable[str]
 ) -> Iterator[Entry]:
-    """The entries of a whole history of a decision, in this stream. What its events share is spelled once."""
-    name, head, types = name_of_decision(stream), GENESIS, {each: each.value for each in EventType}
+    """The entries of a history that comes in a bundle, in this stream. What its events share is spelled once."""
+    name, head = name_of_decision(stream), GENESIS
     for event, payload_text in zip(events, payload_texts, strict=True):
-        actor, event_type, ts, seq = event.actor, types[event.event_type], event.ts, event.seq
+        actor, digest, event_type, ts, seq = event.actor, event.digest, event.type, event.ts, event.seq
         who = actor_text(actor.type, actor.id)
-        head = event_hash(name, event.origin, who, event.digest, event_type, head, seq, ts)
+        head = event_hash(name, "imported", who, digest, event_type, head, seq, ts)
         yield Entry(
             "decision",
             stream,
@@ -137,9 +137,9 @@ def event_entries(
             actor.type,
             actor.id,
             payload_text,
-            event.digest,
+            digest,
             head,
-            event.origin,
+            "imported",
         )
 
 

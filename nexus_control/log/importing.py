@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nexus_control.events import StoredEvent
+from nexus_control.bundle import BundleEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts
 from nexus_control.integrity import sha256_hex
-from nexus_control.log.entries import event_entries, last_import, record_entry
+from nexus_control.log.entries import imported_entries, last_import, record_entry
 from nexus_control.log.projection import Brought, ImportRecord, Projection, approval_rows, to_row
 from nexus_control.log.session import WriteSession
 from nexus_control.values.records import encode
@@ -20,7 +20,7 @@ class ForeignHistory:
     """
 
     facts: Facts
-    events: Sequence[StoredEvent]
+    events: Sequence[BundleEvent]
     payloads: Sequence[str]
     digests: Sequence[str]
 
@@ -32,7 +32,7 @@ def import_history(
     base = session.find_decision(decision_id) or session.new(decision_id)
     taken = session.rows.generations("decision", decision_id)
     generation = taken[-1] + 1 if taken else 0
-    entries = list(event_entries(decision_id, generation, history.events, history.payloads))
+    entries = list(imported_entries(decision_id, generation, history.events, history.payloads))
     head = entries[-1].leaf if entries else GENESIS
     facts = provenance.facts_of(history.facts._replace(decision_id=decision_id)).after_import()
     stored = Projection(

@@ -6,21 +6,33 @@ approval of each person is made.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import reduce
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from nexus_control.approvals import FOREVER, Approval, Tally, lacking
-from nexus_control.events import Actor, ApprovalGrantedPayload, ApprovalRevokedPayload, EventType, StoredEvent
+from nexus_control.bundle import BundleEvent
+from nexus_control.bundle_parts import stored_of
+from nexus_control.events import (
+    MANY,
+    Actor,
+    ApprovalGrantedPayload,
+    ApprovalRevokedPayload,
+    EventType,
+    StoredEvent,
+)
 from nexus_control.facts import Facts, fold, is_covered, step
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import parse_instant
-from nexus_control.values.payloads import Assurance, Payload
+from nexus_control.values.payloads import Assurance, Payload, decode_payloads
 
 APPROVING = frozenset((EventType.APPROVAL_GRANTED, EventType.APPROVAL_REVOKED))
+AT_A_TIME = 256
+"""So few contents are in memory at a time that the garbage collector has nothing to look at."""
 _ENDED = datetime.min.replace(tzinfo=UTC)
 
 
@@ -30,26 +42,54 @@ Act: TypeAlias = tuple[Actor, int, str, datetime, Payload]
 
 def replay(facts: Facts, events: Iterable[StoredEvent]) -> Facts:
     """The facts after all of `events`. Raises REPLAY_INVALID for a payload that does not decode."""
-    return _replayed(facts, events)[0]
-
-
-def replay_legal(facts: Facts, events: Iterable[StoredEvent]) -> Facts | None:
-    """Like `replay`; None where an event is illegal where it stands."""
-    after, are_legal = _replayed(facts, events)
-    return after if are_legal else None
-
-
-def _replayed(facts: Facts, events: Iterable[StoredEvent]) -> tuple[Facts, bool]:
-    are_legal = True
     for approving, several in groupby(events, _is_approving):
         if approving and facts.phase == "open":
-            facts, is_legal = fold_run(facts, map(_act, several))
-            are_legal = are_legal and is_legal
+            facts, _ = fold_run(facts, map(_act, several))
         else:
-            for event in several:
-                are_legal = are_legal and step(facts, event) is not None
-                facts = fold(facts, event)
-    return facts, are_legal
+            facts = reduce(fold, several, facts)
+    return facts
+
+
+def replay_legal(facts: Facts, events: Sequence[BundleEvent], instants: Sequence[datetime]) -> Facts | None:
+    """Like `replay`, of the events of a bundle and the instants of their `ts`; None where an event is illegal where it
+    stands. A run of approvals is folded without making its events.
+    """
+    after: Facts | None = facts
+    for approving, several in groupby(zip(events, instants, strict=True), _is_approving_part):
+        if approving and after.phase == "open":
+            after, are_legal = fold_run(after, _acts(list(several), facts.decision_id))
+            if not are_legal:
+                return None
+            continue
+        for event, _ in several:
+            if (after := step(after, stored_of(event, facts.decision_id))) is None:
+                return None
+    return after
+
+
+def _acts(run: Sequence[tuple[BundleEvent, datetime]], decision_id: str) -> Iterator[Act]:
+    for start in range(0, len(run), AT_A_TIME):
+        some = run[start : start + AT_A_TIME]
+        contents = decoded_together([each.type for each, _ in some], [each.payload for each, _ in some])
+        one_by_one = (stored_of(each, decision_id).content for each, _ in some)
+        for (event, at), content in zip(some, contents or one_by_one, strict=True):
+            yield event.actor, event.seq, event.ts, at, content
+
+
+def decoded_together(types: Sequence[str], payloads: Sequence[object]) -> Iterator[Payload] | None:
+    """The contents of approvals that are given and taken back, by their event types and payloads; None where these are
+    few, or one does not decode.
+    """
+    if len(types) < MANY:
+        return None
+    contents = dict[str, Iterator[Payload]]()
+    for event_type in APPROVING:
+        given = [payload for each, payload in zip(types, payloads, strict=True) if each == event_type]
+        decoded = decode_payloads(event_type, given) if given else ()
+        if decoded is None:
+            return None
+        contents[event_type] = iter(decoded)
+    return (next(contents[each]) for each in types)
 
 
 def fold_run(facts: Facts, acts: Iterable[Act]) -> tuple[Facts, bool]:
@@ -214,6 +254,10 @@ class _Run:
 
 def _is_approving(event: StoredEvent) -> bool:
     return event.event_type in APPROVING
+
+
+def _is_approving_part(part: tuple[BundleEvent, datetime]) -> bool:
+    return part[0].type in APPROVING
 
 
 def _act(event: StoredEvent) -> Act:

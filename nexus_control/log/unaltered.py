@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import MANY, digest_of_canonical_payload
+from nexus_control.events import digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS, event_hash, name_of_decision
 from nexus_control.facts import Facts
 from nexus_control.log.entries import (
@@ -30,15 +30,14 @@ from nexus_control.log.entries import (
     to_event,
 )
 from nexus_control.log.projection import ImportRecord, Projection, brought_by, import_record_of
-from nexus_control.log.replaying import APPROVING, Act, fold_run, replay
+from nexus_control.log.replaying import APPROVING, AT_A_TIME, Act, decoded_together, fold_run, replay
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import Entry
 from nexus_control.values.actors import Actor, ActorType, actor_text
 from nexus_control.values.instants import parse_instant
-from nexus_control.values.payloads import Payload, decode_payloads
+from nexus_control.values.payloads import Payload
 
 _APPROVING = frozenset(map(str, APPROVING))
-_AT_A_TIME = 256
 _UNREADABLE = (ValueError, TypeError)
 """Raised by reading a column that is not of its kind."""
 
@@ -125,28 +124,19 @@ def _is_approving(entry: Entry) -> bool:
 
 
 def _acts(run: Sequence[Entry]) -> Iterator[Act]:
-    """These approvals. So few are in memory at a time that the garbage collector has nothing to look at."""
-    for start in range(0, len(run), _AT_A_TIME):
-        some = run[start : start + _AT_A_TIME]
+    for start in range(0, len(run), AT_A_TIME):
+        some = run[start : start + AT_A_TIME]
         for entry, content in zip(some, _contents(some), strict=True):
             yield actor_of(entry), entry.seq, entry.ts, parse_instant(entry.ts), content
 
 
 def _contents(some: Sequence[Entry]) -> Iterable[Payload]:
     one_by_one = (to_event(entry).content for entry in some)
-    if len(some) < MANY:
+    try:
+        payloads = [json.loads(entry.payload) for entry in some]
+    except _UNREADABLE:
         return one_by_one
-    contents = dict[str, Iterator[Payload]]()
-    for event_type in APPROVING:
-        try:
-            payloads = [json.loads(entry.payload) for entry in some if entry.event_type == event_type]
-        except _UNREADABLE:
-            return one_by_one
-        decoded = decode_payloads(event_type, payloads) if payloads else ()
-        if decoded is None:
-            return one_by_one
-        contents[event_type] = iter(decoded)
-    return (next(contents[entry.event_type]) for entry in some)
+    return decoded_together([entry.event_type for entry in some], payloads) or one_by_one
 
 
 def _is_next(entry: Entry, seq: int, head: str, name: str, is_checked: bool) -> bool:

@@ -26,7 +26,7 @@ from nexus_control.storage.sqlite_sinks import SqliteSinks
 Row: TypeAlias = tuple[Any, ...]
 
 
-class Cursor(Protocol):
+class Cursor(Iterable[Row], Protocol):
     @property
     def lastrowid(self) -> Any: ...
 
@@ -132,12 +132,10 @@ class SqliteRows(SqliteSinks):
     def entries(
         self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
     ) -> list[Entry]:
-        key = (kind, stream, generation, start)
-        if stop is None:
-            rows = self._execute(_ENTRIES_TO_THE_LAST, key).fetchall()
-        else:
-            rows = self._execute(_ENTRIES_UNTIL, (*key, stop)).fetchall()
-        return [Entry(kind, stream, generation, *row) for row in rows]
+        until = () if stop is None else (stop,)
+        sql = _ENTRIES_UNTIL if until else _ENTRIES_TO_THE_LAST
+        rows = self._execute(sql, (kind, stream, generation, start, *until))
+        return [Entry(kind, stream, generation, *row) for row in rows]  # each row is forgotten at once
 
     def generations(self, kind: EntryKind, stream: str) -> list[int]:
         return [row[0] for row in self._execute(_GENERATIONS, (kind, stream)).fetchall()]

@@ -15,25 +15,27 @@ from nexus_control.usecases.run_answers import RehearsalLine
 
 def approval_lines(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
     """Each approval, and whether it counts."""
-    return [_approval_line(decision, each, at, authority) for each in decision.facts.progress.approvals]
-
-
-def _approval_line(decision: Projection, each: Approval, at: datetime, authority: Authority) -> ApprovalLine:
-    line: ApprovalLine = {
-        "actor": each.actor.to_dict(),
-        "granted_at": each.granted_at,
-        "expires_at": each.expires_at,
-        "comment": each.comment,
-        "assurance": each.assurance or "declared",
-        "revoked_at": each.revoked_at,
-        "revoke_reason": each.revoke_reason,
-        "active": (inactive := _inactive(decision, each, at, authority)) is None,
-        "inactive_because": inactive,
-        "imported": each.seq < decision.imported_count,
-    }
-    if each.rehearsal_digest is not None:
-        line["rehearsal_digest"] = each.rehearsal_digest
-    return line
+    lines, imported_count = list[ApprovalLine](), decision.imported_count
+    for (
+        each
+    ) in decision.facts.progress.approvals:  # of a long history all are shown, and most were taken back
+        inactive = _inactive(decision, each, at, authority) if each.revoked_at is None else "revoked"
+        line: ApprovalLine = {
+            "actor": each.actor.to_dict(),
+            "granted_at": each.granted_at,
+            "expires_at": each.expires_at,
+            "comment": each.comment,
+            "assurance": each.assurance or "declared",
+            "revoked_at": each.revoked_at,
+            "revoke_reason": each.revoke_reason,
+            "active": inactive is None,
+            "inactive_because": inactive,
+            "imported": each.seq < imported_count,
+        }
+        if each.rehearsal_digest is not None:
+            line["rehearsal_digest"] = each.rehearsal_digest
+        lines.append(line)
+    return lines
 
 
 def rehearsal_line(facts: Facts, at: datetime) -> RehearsalLine | None:
@@ -49,11 +51,9 @@ def rehearsal_line(facts: Facts, at: datetime) -> RehearsalLine | None:
     }
 
 
-def awaited(
-    decision: Projection, at: datetime, authority: Authority, state: DecisionState
-) -> AwaitedData | None:
-    """Whose approvals are still missing; None where none is, or where none would count any more. `state` is the one at
-    this instant.
+def awaited(decision: Projection, state: DecisionState, lines: Sequence[ApprovalLine]) -> AwaitedData | None:
+    """Whose approvals are still missing; None where none is, or where none would count any more. `state` and the
+    `lines` of its approvals are those at one instant.
     """
     facts = decision.facts
     policy = facts.policy
@@ -62,7 +62,7 @@ def awaited(
     if decision.provenance is not None and decision.provenance.is_evidence_only:
         return None
     requester = facts.created.requester if facts.created else None
-    approved = [each.actor.id for each in facts.active_approvals(at, authority)]
+    approved = [each["actor"]["id"] for each in lines if each["active"]]
     return approvals.awaited(policy, approver_groups(facts), requester, approved)
 
 
@@ -75,9 +75,7 @@ def approver_groups(facts: Facts) -> dict[str, list[str]]:
 def _inactive(
     decision: Projection, approval: Approval, at: datetime, authority: Authority
 ) -> Inactive | None:
-    """Why this approval does not count; None where it does."""
-    if approval.revoked_at is not None:
-        return "revoked"
+    """Why this approval, which was not taken back, does not count; None where it does."""
     if approval.is_expired(at):
         return "expired"
     if decision.facts.is_stale(approval):

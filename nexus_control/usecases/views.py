@@ -139,7 +139,7 @@ def status(
         executions[-1] = cut_off_line(store, decision, router)
     facts = decision.facts
     state, current = standing_at(facts, now, authority)
-    required = _required(facts)
+    required, lines = _required(facts), approval_lines(decision, now, authority)
     data: StatusData = {
         "request_id": facts.decision_id,
         "state": state.value,
@@ -150,8 +150,8 @@ def status(
         "required_approvals": required,
         "is_approved": is_approved(facts, now, authority),
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
-        "approvals": approval_lines(decision, now, authority),
-        "awaited": awaited(decision, now, authority, state),
+        "approvals": lines,
+        "awaited": awaited(decision, state, lines),
         "executions": executions,
         "run": _run(facts),
         "event_count": facts.event_count,

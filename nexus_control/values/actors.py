@@ -135,7 +135,6 @@ class Actor:
 
 
 @lru_cache(maxsize=4096)  # every event of a chain or a bundle names one, and there are few
-@lru_cache(maxsize=4096)  # the same few people act in the events of a history
 def actor_text(actor_type: str, actor_id: str) -> str:
     """The canonical JSON of an actor."""
     return f'{{"id":{encode_basestring(actor_id)},"type":{encode_basestring(actor_type)}}}'

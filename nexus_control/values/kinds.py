@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 from nexus_control.values.likely_names import unknown_fields
 
 MAX_SHAPES = 256
+_MANY = 8  # values: from so many on, loops over columns take less time than one value after the other
 
 
 class MismatchError(Exception):
@@ -70,11 +71,10 @@ def read(kind: Kind, value: object) -> Any:
 
 
 def read_all(kind: "Kind | _Field", values: Sequence[Any]) -> Sequence[Any]:
-    """Like `read` of each. Values of one type are read in loops of the interpreter: a history has many events."""
+    """Like `read` of each. Many values of one type are read in loops of the interpreter."""
     ways = {given: kind.way(given) for given in set(map(type, values))}
-    if len(ways) == 1:
-        (way,) = ways.values()
-        return way.read_all(values)
+    if len(ways) == 1 and len(values) >= _MANY:
+        return next(iter(ways.values())).read_all(values)
     return [ways[type(value)].read(value) for value in values]
 
 
@@ -273,8 +273,8 @@ class _Record:
         except KeyError:
             raise MismatchError from None
         if not self._extra_keys:
-            known = sum(len(column) - column.count(_ABSENT) for column in columns)
-            if sum(map(len, given)) > known:
+            absent = sum(column.count(_ABSENT) for column in columns) if self._absent else 0
+            if sum(map(len, given)) + absent > len(columns) * len(given):
                 raise MismatchError
         try:
             return self._build_all(list(map(read_all, self._fields, columns)))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nexus_control.approvals import FOREVER
-from nexus_control.bundle_parts import header_of
+from nexus_control.bundle_parts import event_part, header_of, require_replayable
 from nexus_control.decision import (
     Decision,
     DecisionState,
@@ -18,7 +18,7 @@ from nexus_control.decision import (
     state_at,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, require_replayable
+from nexus_control.events import StoredEvent
 from nexus_control.facts import Facts
 from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.values.actors import Actor
@@ -346,8 +346,8 @@ def test_a_history_that_is_held_against_a_long_request_too_often_is_not_replayed
     signed = SignedStatement(format="sshsig", statement="{}", signature="")
     steps = [replace(GRANTED, signed=signed), REVOKED] * 500
     plan = "x" * 256 * 1024
-    require_replayable(history(CREATED, POLICY, *steps))
-    require_replayable(history(replace(CREATED, plan=plan), POLICY, *steps))
+    require_replayable(list(map(event_part, history(CREATED, POLICY, *steps))))
+    require_replayable(list(map(event_part, history(replace(CREATED, plan=plan), POLICY, *steps))))
     with pytest.raises(NexusControlError) as refused:
-        require_replayable(history(replace(CREATED, plan=10 * plan), POLICY, *steps))
+        require_replayable(list(map(event_part, history(replace(CREATED, plan=10 * plan), POLICY, *steps))))
     assert refused.value.code is ErrorCode.REPLAY_INVALID

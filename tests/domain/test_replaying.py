@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nexus_control.bundle_parts import event_part
 from nexus_control.events import StoredEvent
 from nexus_control.facts import Facts, fold, step
 from nexus_control.log.replaying import replay, replay_legal
@@ -71,6 +72,10 @@ CASES: dict[str, list[Step]] = {
 }  # fmt: skip
 
 
+def _replay_legal(events: list[StoredEvent]) -> Facts | None:
+    return replay_legal(START, list(map(event_part, events)), [event.instant for event in events])
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_rule_of_a_run_is_that_of_its_events(case: str) -> None:
     """Also where the history was imported up to any of its events."""
@@ -79,7 +84,7 @@ def test_each_rule_of_a_run_is_that_of_its_events(case: str) -> None:
         imported = reduce(fold, events[:came], START).after_import()
         assert replay(imported, events[came:]) == reduce(fold, events[came:], imported)
     is_legal = all(step(reduce(fold, events[:seq], START), each) for seq, each in enumerate(events))
-    assert (replay_legal(START, events) is not None) == is_legal
+    assert (_replay_legal(events) is not None) == is_legal
 
 
 @settings(max_examples=number_of(400, few=100))
@@ -104,6 +109,6 @@ def test_a_history_is_legal_as_a_whole_where_each_event_is_legal(events: list[St
         if after is None:
             break
         facts, legal = after, legal + 1
-    assert replay_legal(START, events[:legal]) == facts
+    assert _replay_legal(events[:legal]) == facts
     if legal < len(events):
-        assert replay_legal(START, events) is None
+        assert _replay_legal(events) is None
