@@ -16,10 +16,13 @@ from nexus_control.usecases.run_answers import RehearsalLine
 def approval_lines(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
     """Each approval, and whether it counts."""
     lines, imported_count = list[ApprovalLine](), decision.imported_count
+    ended: Inactive | None = "request_expired" if request_expired(decision.facts, at) else None
     for (
         each
-    ) in decision.facts.progress.approvals:  # of a long history all are shown, and most were taken back
-        inactive = _inactive(decision, each, at, authority) if each.revoked_at is None else "revoked"
+    ) in decision.facts.progress.approvals:  # all are shown, and of a long history most were taken back
+        inactive = "revoked"
+        if each.revoked_at is None:
+            inactive = _inactive(decision, each, at, authority) or ended
         line: ApprovalLine = {
             "actor": each.actor.to_dict(),
             "granted_at": each.granted_at,
@@ -75,7 +78,7 @@ def approver_groups(facts: Facts) -> dict[str, list[str]]:
 def _inactive(
     decision: Projection, approval: Approval, at: datetime, authority: Authority
 ) -> Inactive | None:
-    """Why this approval, which was not taken back, does not count; None where it does."""
+    """Why an approval that was not taken back does not count, as long as the request has not expired; None: it does."""
     if approval.is_expired(at):
         return "expired"
     if decision.facts.is_stale(approval):
@@ -84,4 +87,4 @@ def _inactive(
         return "not_accepted"
     if authority is not None and approval.seq not in authority:
         return "imported" if approval.seq < decision.imported_count else "not_trusted"
-    return "request_expired" if request_expired(decision.facts, at) else None
+    return None
