@@ -116,7 +116,7 @@ class _OpenRows:
     def subtrees(self) -> dict[tuple[int, int], bytes]:
         return dict(self._rows.subtrees)
 
-    def decision_row(self, decision_id: str) -> DecisionRow | None:
+    def decision_row(self, decision_id: str, known: DecisionRow | None = None) -> DecisionRow | None:
         return self._rows.decision_rows.get(decision_id)
 
     def decision_rows(self, query: DecisionQuery) -> list[DecisionRow]:
