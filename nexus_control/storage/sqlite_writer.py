@@ -114,7 +114,7 @@ class Writer:
         """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""
         self._release()
         if self._waiting:
-            with suppress(IndexError):  # another thread may have taken it up
+            with suppress(IndexError):  # it was withdrawn
                 self._waiting[0].call()
 
     def is_free_for_this_thread(self) -> bool:
@@ -131,9 +131,11 @@ class Writer:
         """
         end, parts = time.monotonic() + _LONGEST_SECONDS, list[Part[Any]]()
         try:
-            while self._waiting and len(parts) < _MOST_PARTS and time.monotonic() < end:
-                parts.append(self._waiting.popleft())
-                parts[-1].run_for_its_thread(connection)
+            while len(parts) < _MOST_PARTS and time.monotonic() < end:
+                if (part := self._next()) is None:
+                    break
+                parts.append(part)
+                part.run_for_its_thread(connection)
         except BaseException as error:
             roll_back(connection)
             for part in parts:
@@ -192,6 +194,12 @@ class Writer:
             return False
         finally:
             self._withdraw(part)
+
+    def _next(self) -> Part[Any] | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
 
     def _release(self) -> None:
         try:
