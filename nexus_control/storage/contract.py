@@ -219,8 +219,8 @@ class Reader(SinkReader, Protocol):
         ...
 
     def decision_row(self, decision_id: str, known: DecisionRow | None = None) -> DecisionRow | None:
-        """The row as it is now. A caller that has read it before gives that as `known`, and gets it back where all of
-        it is still so: a wide row takes longer to read than to compare.
+        """The row as it is now. A caller that has read it before gives that as `known`, and may get it back where all
+        of it is still so: a wide row takes longer to read than to compare.
         """
         ...
 

@@ -24,6 +24,16 @@ def busy(message: str, **details: object) -> NexusControlError:
     )
 
 
+def interrupted(where: str) -> NexusControlError:
+    """The thread that committed for this one was interrupted before it could say what came of it."""
+    return NexusControlError(
+        ErrorCode.STORE_UNAVAILABLE,
+        f"a commit to {where} was interrupted: whether the change was recorded is not known",
+        {"path": where, "outcome": "unknown"},
+        "Look at the request's status before you try again: the change may have been recorded.",
+    )
+
+
 def damaged(message: str, **details: object) -> NexusControlError:
     """The file in the store's place can be read, but it is not a store, or a damaged one."""
     return unavailable(message, damaged=True, **details)

@@ -29,3 +29,15 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
 def roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def close_all(connections: dict[int, sqlite3.Connection]) -> None:
+    while connections:
+        connections.popitem()[1].close()
+
+
+def never_close(connection: sqlite3.Connection) -> None:
+    """Keep a parent's connection for ever: to close it would write to a file whose locks this process does not hold."""
+    import ctypes  # only a child that lost a store loads this
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

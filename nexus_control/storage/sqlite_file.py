@@ -30,9 +30,9 @@ from typing import Any
 from nexus_control.storage.contract import BUSY_SECONDS, ResultT
 from nexus_control.storage.faults import forked
 from nexus_control.storage.in_place import Inode, Places
-from nexus_control.storage.sqlite_connection import connect, roll_back
+from nexus_control.storage.sqlite_connection import close_all, connect, never_close, roll_back
 from nexus_control.storage.sqlite_reading import Copy, is_passing, open_to_read, refusal_to_write
-from nexus_control.storage.sqlite_writer import Part, Writer
+from nexus_control.storage.sqlite_writer import Part, WriterLock
 from nexus_control.storage.usage import Gate, Turn, Usage
 
 _WRITER = 0
@@ -65,7 +65,7 @@ class SqliteFile:
         self._prepare = prepare
         self.places = Places(self.path)
         self._connections = dict[int, sqlite3.Connection]()
-        self.usage = Usage(_process.current().gate, partial(_close_all, self._connections))
+        self.usage = Usage(_process.current().gate, partial(close_all, self._connections))
         with _process.gate.lock:
             _process.files.add(self)
         turn = Turn()
@@ -145,14 +145,14 @@ class SqliteFile:
     def close_for_fork(self) -> None:
         """Close every connection, unless one is in a transaction."""
         if not self.usage.in_transaction:
-            _close_all(self._connections)
+            close_all(self._connections)
 
     def forget_parent(self) -> None:
         """In a child: forget the transactions of the parent's threads; open connections are left alone."""
         if self._connections or self.usage.in_transaction:
             _process.forked.add(self.places.inode)
         while self._connections:
-            _never_close(self._connections.popitem()[1])
+            never_close(self._connections.popitem()[1])
         self.usage.forget(_process.gate)
         self.writer = _process.writer_of(self.places.inode, self.path)
 
@@ -215,13 +215,17 @@ class _Transaction(Turn):
         self._begin = begin
         self._writing = writing
         self._connection: sqlite3.Connection | None = None
-        self._writer: Writer | None = None
+        self._writer: WriterLock | None = None
         self._parts: Sequence[Part[Any]] = ()
 
     def __enter__(self) -> sqlite3.Connection:
         try:
             self._admit()
-            return self._begun()
+            connection = self._begun()
+            if self._writer is not None and self._writer.offered() and self._run_offered(connection):
+                self._commit(connection)
+                connection.execute(self._begin)
+            return connection
         except BaseException:
             self._leave(commit=False)
             raise
@@ -242,22 +246,23 @@ class _Transaction(Turn):
             if self._admit(part):
                 connection = self._begun()
                 part.run(connection)
-                if self._file.writer.is_awaited():
-                    self._do_for_others(part, connection)
+                if self._file.writer.offered() and not self._run_offered(connection):
+                    part.run(connection)
         except BaseException:
             self._leave(commit=False)
             raise
         self._leave(commit=True)
         return part.result()
 
-    def _do_for_others(self, part: Part[Any], connection: sqlite3.Connection) -> None:
-        self._file.require_not_forked()  # in a child the parts that wait are those of the parent's threads
-        parts = self._file.writer.run_waiting(connection)
+    def _run_offered(self, connection: sqlite3.Connection) -> bool:
+        """Do the parts of other threads. False where a fault of theirs undid all of it, and it was begun again."""
+        self._file.require_not_forked()  # in a child they are of the parent's threads
+        parts = self._file.writer.run_offered(connection)
         if parts is None:
             connection.execute(self._begin)
-            part.run(connection)
-        else:
-            self._parts = parts
+            return False
+        self._parts = parts
+        return True
 
     def _admit(self, part: Part[Any] | None = None) -> bool:
         """Whether this transaction may begin now: not where another thread has done the part."""
@@ -289,23 +294,27 @@ class _Transaction(Turn):
         """A child that was forked inside the transaction neither commits nor rolls back: the transaction is the
         parent's.
         """
-        self.is_over = True
         file, connection = self._file, self._connection
         try:
+            self.is_over = True
             if commit and connection is not None:
                 file.require_not_forked()
-                if self._writer is not None and self._parts:
-                    self._writer.commit(connection, self._parts)
-                else:
-                    connection.execute("COMMIT")
-            if commit and self._writing:
-                file.places.require_all()
+                self._commit(connection)
         finally:
             if connection is not None and connection.in_transaction and not file.is_forked():
                 connection.execute("ROLLBACK")
+            for part in self._parts:  # an interruption came before they were committed
+                part.return_it()
             if self._writer is not None:
                 self._writer.give_back()
             file.usage.end(self)
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        parts, self._parts = self._parts, ()
+        if self._writer is None:
+            connection.execute("COMMIT")
+        else:
+            self._writer.commit(connection, parts, self._file.places.require_all)
 
 
 class _Process:
@@ -319,7 +328,7 @@ class _Process:
         self.gate = Gate()
         self.files = weakref.WeakSet[SqliteFile]()
         self.forked = set[Inode | None]()
-        self._writers = weakref.WeakValueDictionary[Inode | None, Writer]()
+        self._writers = weakref.WeakValueDictionary[Inode | None, WriterLock]()
         self._pid = os.getpid()
         self._forking: int | None = None
 
@@ -329,10 +338,10 @@ class _Process:
             self.after_in_child()
         return self
 
-    def writer_of(self, inode: Inode | None, path: str) -> Writer:
+    def writer_of(self, inode: Inode | None, path: str) -> WriterLock:
         writer = self._writers.get(inode)
         if writer is None:
-            writer = self._writers[inode] = Writer(path)
+            writer = self._writers[inode] = WriterLock(path)
         return writer
 
     def wait_for_fork(self, thread: int) -> None:
@@ -384,15 +393,3 @@ os.register_at_fork(
 def _abandon(usage: Usage) -> None:
     _process.current()
     usage.abandon()
-
-
-def _close_all(connections: dict[int, sqlite3.Connection]) -> None:
-    while connections:
-        connections.popitem()[1].close()
-
-
-def _never_close(connection: sqlite3.Connection) -> None:
-    """Keep a parent's connection for ever: to close it would write to a file whose locks this process does not hold."""
-    import ctypes  # only a child that lost a store loads this
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

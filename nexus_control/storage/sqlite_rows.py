@@ -167,10 +167,13 @@ class SqliteRows(SqliteSinks):
         return {(level, index): value for level, index, value in self._execute(_SUBTREES, ()).fetchall()}
 
     def decision_row(self, decision_id: str, known: DecisionRow | None = None) -> DecisionRow | None:
-        if known is not None and self._execute(_IS_THIS_ROW, _stored(known)).fetchone() is not None:
+        if known is not None and known.decision_id == decision_id and self._is_stored(known):
             return known
         row = self._execute(_ONE_ROW, (decision_id,)).fetchone()
         return None if row is None else _decision_row(row)
+
+    def _is_stored(self, known: DecisionRow) -> bool:
+        return self._execute(_IS_THIS_ROW, _stored(known)).fetchone() is not None
 
     def decision_rows(self, query: DecisionQuery) -> list[DecisionRow]:
         sql, parameters = _page(query)

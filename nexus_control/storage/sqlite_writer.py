@@ -1,7 +1,7 @@
-"""Writer: the one lock of all writers of a SQLite file in this process, and the commits that they share.
+"""WriterLock: the one lock of all writers of a SQLite file in this process, and the commits that they share.
 
 A commit waits for the disk, so eight threads that commit one after another are no faster than one. Therefore a thread
-that has written does the writes of those who wait for the lock, too, before its COMMIT; they need not wake up for it.
+that has the lock does the writes of those who wait for it, too, before its COMMIT; they need not wake up for that.
 Where nobody waits a write is committed at once.
 
 * Nobody is answered before the COMMIT, not a refusal either: it may rest on an event that never became durable.
@@ -9,8 +9,11 @@ Where nobody waits a write is committed at once.
 * Any other exception, SQLite's too, rolls all of it back. Then each thread does its own part again, alone; so it does
   where the thread that did it is interrupted.
 * Where the COMMIT fails nothing of it is stored, and everybody hears that.
-* Other processes wait meanwhile, so nothing is begun after `_MOST_PARTS`, or `_LONGEST_SECONDS`.
-* A part is a function of its connection and changes nothing else, because it may run in another thread, and again.
+* A transaction that must be alone (`SqliteFile.transaction`) does the parts that wait first, in one of their own.
+  Otherwise a thread that takes the lock again and again would keep them waiting.
+* Other processes wait meanwhile, so no part is begun after `_MOST_PARTS`, or `_LONGEST_SECONDS`.
+* A part is a function of its connection and changes nothing else, because it may run in another thread, and again. What
+  it remembers of rows (`log.session.Recent`) is compared with the stored ones before it is used.
 """
 
 import copy
@@ -21,34 +24,39 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Generic, cast
+from typing import Any, Generic, Literal, TypeAlias, cast
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import ResultT
-from nexus_control.storage.faults import busy, nested
+from nexus_control.storage.faults import busy, interrupted, nested
 from nexus_control.storage.sqlite_connection import roll_back
-from nexus_control.storage.usage import Turn
+from nexus_control.storage.usage import Turn, goes_on
 
 _MOST_PARTS = 32
 _LONGEST_SECONDS = 0.005
 _PATIENCE_SECONDS = 0.05
-"""How long a thread waits to be called, in case that the one that should have called it was interrupted."""
-_INTERRUPTED = "its commit was interrupted: look at the request's status before you try again"
+"""How long a thread sleeps unless it is woken: the one that should wake it may be interrupted."""
+_GRACE_SECONDS = 10.0
+"""How long after its own time a thread waits for one that has taken up its part."""
+
+_State: TypeAlias = Literal["offered", "returned", "committing", "settled"]
 
 
 class Part(Generic[ResultT]):
-    """One thread's write. `is_settled` once another thread has committed it, or its refusal; `is_returned` once it is
-    left to its own thread. `fault` is set before the COMMIT: who finds it set has an outcome that nobody knows.
+    """One thread's write, which it offers to the others. It is `returned` where its own thread has to do it, and
+    `settled` once another one has committed it, or its refusal. Where the thread that was `committing` it is gone,
+    nobody knows its outcome. Each change of the state is one assignment, so that an interruption leaves no other one.
     """
 
-    __slots__ = ("_called", "_result", "_work", "fault", "is_returned", "is_settled")
+    __slots__ = ("_fault", "_result", "_sleep", "_work", "state", "turn")
 
     def __init__(self, work: Callable[[sqlite3.Connection], ResultT]) -> None:
-        self.is_settled = self.is_returned = False
-        self.fault: sqlite3.Error | None = None
+        self.state: _State = "offered"
+        self.turn: weakref.ref[Turn] | None = None
         self._work = work
         self._result: ResultT | NexusControlError | None = None
-        self._called = threading.Lock()
+        self._fault: Exception | None = None
+        self._sleep = threading.Lock()
 
     def run(self, connection: sqlite3.Connection) -> None:
         self._result = self._work(connection)
@@ -60,42 +68,47 @@ class Part(Generic[ResultT]):
             self._result = self._work(connection)
         except NexusControlError as error:
             connection.execute("ROLLBACK TO part")
-            self._result = error
+            self._result = copy.copy(
+                error
+            )  # without the frames of this thread, which its traceback keeps alive
         connection.execute("RELEASE part")
 
     def result(self) -> ResultT:
-        """Raises what refused it, or `sqlite3.Error` where the COMMIT failed."""
-        if self.fault is not None:
-            raise copy.copy(self.fault)
+        """Raises what refused it, or the fault of its COMMIT."""
+        if self._fault is not None:
+            raise copy.copy(self._fault)
         if isinstance(self._result, NexusControlError):
             raise self._result
         return cast("ResultT", self._result)
 
-    def settle(self) -> None:
-        self.is_settled = True
-        self.call()
+    def settle(self, fault: Exception | None) -> None:
+        self._fault = fault
+        self.state = "settled"
+        self.wake()
 
-    def give_back(self) -> None:
-        self.is_returned = True
-        self.call()
+    def return_it(self) -> None:
+        self.state = "returned"
+        self.wake()
 
-    def call(self) -> None:
-        """Wake its thread: it has something to look at."""
+    def wake(self) -> None:
+        """Let its thread look again."""
         with suppress(RuntimeError):  # it is awake
-            self._called.release()
+            self._sleep.release()
 
-    def wait(self, seconds: float) -> None:
-        self._called.acquire(timeout=seconds)
+    def sleep(self, seconds: float) -> None:
+        """Until it is woken; one call of `wake` before counts."""
+        self._sleep.acquire(timeout=seconds)
 
 
-class Writer:
-    """The lock, who has it, and the parts that wait. A thread has the lock from `take` to `give_back`."""
+class WriterLock:
+    """The lock, who has it, and the parts that are offered. A thread has the lock from `take` to `give_back`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.RLock()
         self._turn: weakref.ref[Turn] | None = None
-        self._waiting = deque[Part[Any]]()
+        self._offered = deque[Part[Any]]()
+        self._unknown = interrupted(path)
 
     def require_other(self, turn: Turn) -> None:
         """Raises INTERNAL inside a transaction of this thread that writes the same file through another store."""
@@ -104,30 +117,31 @@ class Writer:
             raise nested()
 
     def take(self, turn: Turn, seconds: float, part: Part[Any] | None = None) -> bool:
-        """Whether this thread has the lock now; False where the part was settled by another thread meanwhile."""
-        if not self._lock.acquire(blocking=False) and not self._comes(part, seconds):
+        """Whether this thread has the lock now; False where its part was settled by another thread meanwhile. Raises
+        STORE_UNAVAILABLE.
+        """
+        if not self._lock.acquire(blocking=False) and not self._wait(turn, seconds, part):
             return False
         self._turn = turn.reference
         return True
 
     def give_back(self) -> None:
         """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""
-        self._release()
-        if self._waiting:
+        if self._release() and self._offered:
             with suppress(IndexError):  # it was withdrawn
-                self._waiting[0].call()
+                self._offered[0].wake()
 
     def is_free_for_this_thread(self) -> bool:
         """Whether nobody else writes; then the lock is this thread's, until it is given back."""
         return self._lock.acquire(blocking=False)
 
-    def is_awaited(self) -> bool:
-        """Whether parts wait that the thread with the lock could do."""
-        return bool(self._waiting)
+    def offered(self) -> int:
+        """How many parts wait for the thread that has the lock."""
+        return len(self._offered)
 
-    def run_waiting(self, connection: sqlite3.Connection) -> list[Part[Any]] | None:
+    def run_offered(self, connection: sqlite3.Connection) -> list[Part[Any]] | None:
         """Do the parts that wait. Returns those that this thread's COMMIT is to settle; None after a fault, when the
-        whole transaction was rolled back.
+        whole transaction was rolled back. A SystemExit of a part cannot be told from one of this thread, and ends it.
         """
         end, parts = time.monotonic() + _LONGEST_SECONDS, list[Part[Any]]()
         try:
@@ -139,79 +153,90 @@ class Writer:
         except BaseException as error:
             roll_back(connection)
             for part in parts:
-                part.give_back()
+                part.return_it()
             if isinstance(error, Exception):
                 return None
             raise
         return parts
 
-    def commit(self, connection: sqlite3.Connection, parts: Sequence[Part[Any]]) -> None:
-        """COMMIT, and settle these parts. Raises `sqlite3.Error`."""
-        fault: sqlite3.Error | None = sqlite3.OperationalError(_INTERRUPTED)
-        for part in parts:
-            part.fault = fault
+    def commit(
+        self, connection: sqlite3.Connection, parts: Sequence[Part[Any]], look: Callable[[], None]
+    ) -> None:
+        """COMMIT, look whether it went to the file in its place, and settle these parts."""
+        fault: Exception | None = self._unknown
         try:
+            for part in parts:
+                part.state = "committing"
             connection.execute("COMMIT")
+            look()
             fault = None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, NexusControlError) as error:
             fault = error
             raise
         finally:
             roll_back(connection)
             for part in parts:
-                part.fault = fault
-                part.settle()
+                part.settle(fault)
 
-    def _comes(self, part: Part[Any] | None, seconds: float) -> bool:
-        """Whether the lock comes to this thread before the part is settled. Raises STORE_UNAVAILABLE after so long."""
+    def _wait(self, turn: Turn, seconds: float, part: Part[Any] | None) -> bool:
+        """Whether the lock comes to this thread before its part is settled."""
         end = time.monotonic() + seconds
-        if part is not None and not self._is_left(part, end):
-            return False
+        if part is not None:
+            self._offer(part, turn, end)
+            if part.state == "settled":
+                self.give_back()
+                return False
         if not self._lock.acquire(timeout=max(end - time.monotonic(), 0)):
             raise busy(f"{self._path} is busy: another thread is writing all the time", path=self._path)
-        if part is not None and (part.is_settled or part.fault is not None):
+        if part is not None and part.state == "committing":  # and the thread that did so is gone
             self.give_back()
-            return False
+            raise self._unknown
         return True
 
-    def _is_left(self, part: Part[Any], end: float) -> bool:
-        """Let others do this part. Whether this thread has to take the lock for it after all: because the lock is free,
-        or the part was given back, or the time is up.
+    def _offer(self, part: Part[Any], turn: Turn, end: float) -> None:
+        """Let others do this part, until it is settled or returned, the lock is this thread's, or the time is up.
 
         A part is put down before the lock is tried, and a thread that gives the lock back looks for parts after that.
         So one of the two always sees a part that waits.
         """
-        part.wait(0)  # so that the next time it waits for a call
-        self._waiting.append(part)
+        part.turn = turn.reference
+        part.sleep(0)  # so that the next time it waits to be woken
         try:
-            while not part.is_settled:
-                if part.is_returned or self._lock.acquire(blocking=False):
-                    return True
+            self._offered.append(part)
+            while part.state not in ("settled", "returned") and not self._lock.acquire(blocking=False):
                 left = end - time.monotonic()
                 if left <= 0 and self._withdraw(part):
-                    return True
-                part.wait(min(left, _PATIENCE_SECONDS) if left > 0 else _PATIENCE_SECONDS)
-            return False
+                    return
+                if left < -_GRACE_SECONDS:
+                    raise self._unknown
+                part.sleep(min(left, _PATIENCE_SECONDS) if left > 0 else _PATIENCE_SECONDS)
         finally:
             self._withdraw(part)
 
     def _next(self) -> Part[Any] | None:
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
-
-    def _release(self) -> None:
-        try:
-            while True:
-                self._lock.release()
-        except RuntimeError:
-            return
+        """The next part whose thread still waits: an interruption may have kept one from being withdrawn."""
+        while True:
+            try:
+                part = self._offered.popleft()
+            except IndexError:
+                return None
+            if part.turn is not None and goes_on(part.turn):
+                return part
 
     def _withdraw(self, part: Part[Any]) -> bool:
         """Whether no other thread has taken up the part."""
         try:
-            self._waiting.remove(part)
+            self._offered.remove(part)
         except ValueError:
             return False
         return True
+
+    def _release(self) -> bool:
+        """Whether this thread had the lock."""
+        had_it = False
+        try:
+            while True:
+                self._lock.release()
+                had_it = True
+        except RuntimeError:
+            return had_it

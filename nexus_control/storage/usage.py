@@ -79,7 +79,7 @@ class Usage:
             if self._is_closed and turn.thread not in self._holds:
                 raise closed()
             before = self.in_transaction.get(turn.thread)
-            if before is not None and _goes_on(before):
+            if before is not None and goes_on(before):
                 raise nested()
             self.in_transaction[turn.thread] = turn.reference
         return before is not None
@@ -116,7 +116,7 @@ class Usage:
         thread = threading.get_ident()
         with self._gate.lock:
             own = self.in_transaction.get(thread)
-            if own is not None and not _goes_on(own):
+            if own is not None and not goes_on(own):
                 del self.in_transaction[thread]
             elif own is not None or thread in self._holds:
                 raise _in_use("it was closed from inside one of its own calls")
@@ -199,7 +199,8 @@ def _abandon(usage: Usage, pid: int) -> None:
         usage.abandon()
 
 
-def _goes_on(turn: weakref.ref[Turn]) -> bool:
+def goes_on(turn: weakref.ref[Turn]) -> bool:
+    """Whether this turn has not ended, and no interruption has lost it."""
     alive = turn()
     return alive is not None and not alive.is_over
 

@@ -256,9 +256,9 @@ def row_reads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         reads.append(len(desk.waits))
         return decision_rows(self, query)
 
-    def one(self: Any, decision_id: str) -> Any:
+    def one(self: Any, *asked: Any) -> Any:
         reads.append(len(desk.waits))
-        return decision_row(self, decision_id)
+        return decision_row(self, *asked)
 
     monkeypatch.setattr(rows, "decision_rows", listing)
     monkeypatch.setattr(rows, "decision_row", one)

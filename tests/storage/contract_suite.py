@@ -222,6 +222,29 @@ def a_decision_row_comes_back_as_it_was_last_saved(storage: Storage) -> None:
 
 
 @_promise
+def a_row_that_is_known_is_answered_as_it_is_now(storage: Storage) -> None:
+    known = decision_row(1, labels=("a", "b"))
+    with storage.writing() as rows:
+        rows.save(known)
+        rows.save(decision_row(2))
+    others: list[DecisionRow] = [known._replace(labels=("b", "a"))]
+    for name in DecisionRow._fields:
+        if name not in ("decision_id", "ordinal", "labels"):
+            value = getattr(known, name)
+            others.append(known._replace(**{name: value + 1 if isinstance(value, int) else f"{value}!"}))
+    with storage.reading() as rows:
+        assert rows.decision_row("d1", known) == known
+        assert [rows.decision_row("d1", other) for other in others] == [known] * len(others)
+        assert rows.decision_row("d2", known) == decision_row(2)
+        assert rows.decision_row("d3", known) is None
+    for other in others:
+        with storage.writing() as rows:
+            rows.save(other)
+        with storage.reading() as rows:
+            assert rows.decision_row("d1", known) == other
+
+
+@_promise
 def an_entrys_position_is_found_by_its_key(storage: Storage) -> None:
     with storage.writing() as rows:
         rows.append([entry("d2"), entry("d1"), entry("d1", 1), entry("d1", generation=1)])

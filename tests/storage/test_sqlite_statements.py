@@ -22,6 +22,7 @@ READS: dict[str, Callable[[SqliteRows, int], object]] = {
     "position": lambda rows, n: rows.position("decision", "d1", n, n),
     "subtree": lambda rows, n: rows.subtree(0, n),
     "decision row": lambda rows, n: rows.decision_row(f"d{n}"),
+    "decision row that is known": lambda rows, n: rows.decision_row(f"d{n}", decision_row(n)),
     "decision rows": lambda rows, n: rows.decision_rows(DecisionQuery(now="2026", limit=1, offset=n)),
     "decision of a key": lambda rows, n: rows.decision_of(f"key {n}"),
     "approvals": lambda rows, n: rows.approvals(n),

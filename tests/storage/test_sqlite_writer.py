@@ -1,218 +1,294 @@
 """Commits that threads share: one thread does the writes that wait for it, and nobody hears before the COMMIT."""
 
+import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from types import FrameType
 
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage import sqlite_file, sqlite_writer
 from nexus_control.storage.sqlite import SqliteStorage
-from nexus_control.storage.sqlite_connection import connect, roll_back
-from nexus_control.storage.sqlite_writer import Part, Writer
-from nexus_control.storage.usage import Turn
+from nexus_control.storage.sqlite_file import SqliteFile
+from tests.concurrency.crashing import end_of, fork
 from tests.storage.contract_suite import refused
 from tests.storage.rows import entry
-from tests.storage.steps import append, in_thread, log_size, raw
+from tests.storage.steps import append, log_size, raw
 
-Work = Callable[[sqlite3.Connection], object]
-Who = Literal["itself", "another thread"]
-Answer = Future[tuple[object, Who]]
-"""What came of a thread's write, and who did it."""
+Work = Callable[[sqlite3.Connection], int]
+"""A write, which returns the thread that did it."""
+
 SECONDS = 240.0  # against a hang
+_SHARING = {"share", "_run_offered", "_begun", "_leave", "_commit"}
+"""The functions of `sqlite_file` that share commits."""
 
 
-class Counter:
-    """A SQLite file with a table of numbers, its one connection for writing, and the writer's lock."""
+class Numbers:
+    """A file with a log of numbers, as one process with several threads writes it."""
 
-    def __init__(self, path: Path) -> None:
-        self.writer = Writer(str(path))
-        self.connection = connect(path.as_uri(), 0)
-        self.connection.execute(
-            "CREATE TABLE numbers(n INTEGER PRIMARY KEY, other REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)"
+    def __init__(self, path: Path, busy_seconds: float = SECONDS) -> None:
+        self.path = path
+        self.file = SqliteFile(path, self._prepare, busy_seconds)
+        self.commits: list[list[bool]] = []
+        """For each COMMIT, which of the answers had been given before it."""
+        self.answers: list[Future[int]] = []
+        self._threads = ThreadPoolExecutor(40)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("CREATE TABLE IF NOT EXISTS known(n INTEGER PRIMARY KEY)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS log(n, of REFERENCES known DEFERRABLE INITIALLY DEFERRED)"
         )
-        self.turn = Turn()
-        self._threads = ThreadPoolExecutor(8)
+        connection.set_trace_callback(self._trace)
 
-    def begin(self) -> None:
-        self.writer.take(self.turn, 0)
-        self.connection.execute("BEGIN IMMEDIATE")
+    def _trace(self, statement: str) -> None:
+        if statement == "COMMIT":
+            self.commits.append([answer.done() for answer in self.answers])
 
-    def ask(self, *works: Work) -> list[Answer]:
+    def ask(self, *works: Work) -> list[Future[int]]:
         """Each in a thread of its own."""
-        return [self._threads.submit(self._write, work) for work in works]
+        asked = [self._threads.submit(self.file.write, work) for work in works]
+        self.answers += asked
+        return asked
 
-    def _write(self, work: Work) -> tuple[object, Who]:
-        part, who = Part(work), "another thread"
-        try:
-            if self.writer.take(Turn(), SECONDS, part):
-                who = "itself"
-                self.connection.execute("BEGIN IMMEDIATE")
-                part.run(self.connection)
-                self.writer.commit(self.connection, ())
-        finally:
-            if who == "itself":
-                roll_back(self.connection)
-            self.writer.give_back()
-        return part.result(), who
+    def leading(self, *works: Work) -> Work:
+        """A write of 0 during which these are asked, and come to wait."""
 
-    def run_waiting(self, wanted: int) -> list[Part[object]]:
-        """Run the parts that wait, until so many were run."""
-        parts: list[Part[object]] = []
-        while len(parts) < wanted:
-            ran = self.writer.run_waiting(self.connection)
-            assert ran is not None
-            parts += ran
-        return parts
+        def lead(connection: sqlite3.Connection) -> int:
+            adding(0)(connection)
+            if not self.answers:
+                self.ask(*works)
+                self.wait_for(len(works))
+            return threading.get_ident()
+
+        return lead
+
+    def wait_for(self, parts: int) -> None:
+        while self.file.writer.offered() < parts:
+            pass
 
     def numbers(self) -> list[int]:
-        return [n for (n,) in self.connection.execute("SELECT n FROM numbers ORDER BY n")]
+        with raw(self.path) as connection:
+            return [n for (n,) in connection.execute("SELECT n FROM log ORDER BY n")]
 
 
 @pytest.fixture
-def counter(tmp_path: Path) -> Generator[Counter]:
-    counter = Counter(tmp_path / "numbers.db")
-    yield counter
-    counter.connection.close()
+def numbers(tmp_path: Path) -> Generator[Numbers]:
+    numbers = Numbers(tmp_path / "numbers.db")
+    yield numbers
+    numbers.file.close()
 
 
 def adding(n: int) -> Work:
-    def add(connection: sqlite3.Connection) -> str:
-        connection.execute("INSERT INTO numbers(n) VALUES (?)", (n,))
-        return f"added {n}"
+    def add(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO log(n) VALUES (?)", (n,))
+        return threading.get_ident()
 
     return add
 
 
-def refusing(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO numbers(n) VALUES (99)")
+def refusing(connection: sqlite3.Connection) -> int:
+    adding(99)(connection)
     raise NexusControlError(ErrorCode.ALREADY_APPROVED, "no")
 
 
-def errors(answers: list[Answer]) -> list[object]:
-    return [type(answer.exception(SECONDS)) for answer in answers]
+def results(answers: list[Future[int]]) -> list[int]:
+    return [answer.result(SECONDS) for answer in answers]
 
 
-def test_writes_that_wait_are_committed_with_the_one_before_and_answered_after_it(counter: Counter) -> None:
-    counter.begin()
-    counter.connection.execute("INSERT INTO numbers(n) VALUES (0)")
-    answers = counter.ask(*map(adding, range(1, 5)))
-    parts = counter.run_waiting(4)
-    assert [part.is_settled for part in parts] == [False] * 4
-    assert not any(answer.done() for answer in answers)
-    counter.writer.commit(counter.connection, parts)
-    counter.writer.give_back()
-    found = [answer.result(SECONDS) for answer in answers]
-    assert found == [(f"added {n}", "another thread") for n in range(1, 5)]
-    assert counter.numbers() == [0, 1, 2, 3, 4]
+def test_writes_that_wait_are_committed_with_the_one_before_and_answered_after_it(numbers: Numbers) -> None:
+    leader = numbers.file.write(numbers.leading(*map(adding, range(1, 5))))
+    assert results(numbers.answers) == [leader] * 4
+    assert numbers.commits == [[False] * 4]
+    assert numbers.numbers() == [0, 1, 2, 3, 4]
 
 
 def test_a_refused_write_takes_nothing_of_the_others_with_it_and_hears_after_the_commit(
-    counter: Counter,
+    numbers: Numbers,
 ) -> None:
-    counter.begin()
-    answers = counter.ask(adding(1), refusing, adding(2))
-    parts = counter.run_waiting(3)
-    assert not any(answer.done() for answer in answers)
-    counter.writer.commit(counter.connection, parts)
-    counter.writer.give_back()
+    leader = numbers.file.write(numbers.leading(adding(1), refusing, adding(2)))
+    first, refusal, last = numbers.answers
     with refused(ErrorCode.ALREADY_APPROVED):
-        answers[1].result(SECONDS)
-    assert [answers[0].result(SECONDS), answers[2].result(SECONDS)] == [
-        ("added 1", "another thread"),
-        ("added 2", "another thread"),
-    ]
-    assert counter.numbers() == [1, 2]
+        refusal.result(SECONDS)
+    assert results([first, last]) == [leader] * 2
+    assert numbers.commits == [[False] * 3]
+    assert numbers.numbers() == [0, 1, 2]
 
 
-def test_everybody_hears_that_a_commit_failed_and_nothing_is_stored(counter: Counter) -> None:
-    def dangling(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT INTO numbers(n, other) VALUES (3, 77)")
+def test_everybody_hears_that_a_commit_failed_and_nothing_is_stored(numbers: Numbers) -> None:
+    def dangling(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO log(n, of) VALUES (3, 77)")
+        return 0
 
-    counter.connection.execute("PRAGMA foreign_keys = ON")
-    counter.begin()
-    answers = counter.ask(adding(1), dangling, refusing)
-    parts = counter.run_waiting(3)
     with pytest.raises(sqlite3.IntegrityError):
-        counter.writer.commit(counter.connection, parts)
-    counter.writer.give_back()
-    assert errors(answers) == [sqlite3.IntegrityError] * 3
-    assert counter.numbers() == []
+        numbers.file.write(numbers.leading(adding(1), dangling, refusing))
+    faults = [answer.exception(SECONDS) for answer in numbers.answers]
+    assert [type(fault) for fault in faults] == [sqlite3.IntegrityError] * 3
+    assert numbers.numbers() == []
 
 
 @pytest.mark.parametrize("fault", [sqlite3.OperationalError("disk I/O error"), ValueError("a defect")])
-def test_after_a_fault_of_one_write_each_thread_does_its_own(counter: Counter, fault: Exception) -> None:
-    def failing(_: sqlite3.Connection) -> None:
+def test_after_a_fault_of_one_write_each_thread_does_its_own(numbers: Numbers, fault: Exception) -> None:
+    did: list[int] = []
+
+    def failing(_: sqlite3.Connection) -> int:
+        did.append(threading.get_ident())
         raise fault
 
-    counter.begin()
-    counter.connection.execute("INSERT INTO numbers(n) VALUES (0)")
-    answers = counter.ask(adding(1), failing, adding(2))
-    while counter.writer.run_waiting(counter.connection) is not None:
-        pass
-    assert not counter.connection.in_transaction
-    counter.writer.give_back()
-    assert [answers[0].result(SECONDS)[0], answers[1].exception(SECONDS), answers[2].result(SECONDS)[0]] == [
-        "added 1",
-        fault,
-        "added 2",
-    ]
-    assert counter.numbers() == [1, 2]
+    leader = numbers.file.write(numbers.leading(adding(1), failing, adding(2)))
+    first, failed, last = numbers.answers
+    assert failed.exception(SECONDS) is fault
+    assert len(set(did)) == len(did) == 2
+    assert first.result(SECONDS) != leader
+    last.result(SECONDS)
+    assert numbers.numbers() == [0, 1, 2]
 
 
-def test_an_interrupted_thread_leaves_the_writes_of_others_to_themselves(counter: Counter) -> None:
-    interruptions = iter([KeyboardInterrupt()])
-
-    def interrupted_once(connection: sqlite3.Connection) -> object:
-        for interruption in interruptions:
-            raise interruption
-        return adding(2)(connection)
-
-    counter.begin()
-    answers = counter.ask(adding(1), interrupted_once)
-    with pytest.raises(KeyboardInterrupt):
-        counter.run_waiting(2)
-    assert not counter.connection.in_transaction
-    counter.writer.give_back()
-    assert [answer.result(SECONDS) for answer in answers] == [("added 1", "itself"), ("added 2", "itself")]
-    assert counter.numbers() == [1, 2]
+def test_a_commit_is_shared_by_so_many_writes_and_no_more(numbers: Numbers) -> None:
+    leader = numbers.file.write(numbers.leading(*map(adding, range(1, 35))))
+    shared = [thread for thread in results(numbers.answers) if thread == leader]
+    assert 0 < len(shared) <= 32
+    assert numbers.numbers() == list(range(35))
 
 
-def test_a_write_whose_commit_was_interrupted_is_not_done_twice(counter: Counter) -> None:
-    """The thread that committed is gone before it could tell anybody."""
-    counter.begin()
-    (answer,) = counter.ask(adding(1))
-    (part,) = counter.run_waiting(1)
-    part.fault = sqlite3.OperationalError("interrupted")  # as `commit` does before its COMMIT
-    counter.connection.execute("COMMIT")
-    counter.writer.give_back()
-    assert errors([answer]) == [sqlite3.OperationalError]
-    assert counter.numbers() == [1]
+def test_a_transaction_that_is_alone_lets_the_writes_that_wait_go_first(numbers: Numbers) -> None:
+    """Otherwise a thread that takes the lock again and again keeps all others waiting."""
+    answers: list[Future[int]] = []
+    while not answers or not all(answer.done() for answer in answers):
+        with numbers.file.transaction("BEGIN IMMEDIATE", writing=True) as connection:
+            connection.execute("INSERT INTO log(n) VALUES (0)")
+            answers = answers or numbers.ask(*map(adding, range(1, 9)))
+    results(answers)
+    assert [n for n in numbers.numbers() if n] == list(range(1, 9))
 
 
-def test_a_write_that_nobody_calls_looks_for_the_lock_itself(counter: Counter) -> None:
-    counter.begin()
-    (answer,) = counter.ask(adding(1))
-    counter.run_waiting(1)
-    counter.connection.execute("ROLLBACK")
-    counter.writer.give_back()  # and the part was neither settled nor given back
-    assert answer.result(SECONDS) == ("added 1", "itself")
+def test_a_file_that_is_replaced_meanwhile_is_told_to_all_who_shared_the_commit(numbers: Numbers) -> None:
+    lead = numbers.leading(adding(1))
+
+    def replacing(connection: sqlite3.Connection) -> int:
+        lead(connection)
+        numbers.path.rename(numbers.path.with_suffix(".away"))
+        numbers.path.write_bytes(b"")
+        return 0
+
+    with refused(ErrorCode.STORE_REPLACED):
+        numbers.file.write(replacing)
+    with refused(ErrorCode.STORE_REPLACED):
+        numbers.answers[0].result(SECONDS)
 
 
-def test_who_waits_too_long_is_refused_and_leaves_nothing_to_do(counter: Counter) -> None:
-    counter.begin()
+def test_two_stores_on_one_file_share_commits_also_after_a_fork(numbers: Numbers) -> None:
+    other = Numbers(numbers.path)
+    other.file.write(adding(1))
+    assert end_of(fork(lambda: os._exit(0))) == 0  # which closed every connection
+    (numbers.path.parent / "something new").touch()  # so that -wal and -shm get other inodes than before
 
-    def wait_a_moment() -> None:
+    def lead(_: sqlite3.Connection) -> int:
+        other.ask(adding(2))
+        numbers.wait_for(1)
+        return threading.get_ident()
+
+    leader = numbers.file.write(lead)
+    assert results(other.answers) == [leader]
+    assert numbers.numbers() == [1, 2]
+    other.file.close()
+
+
+def test_who_waits_too_long_is_refused_and_leaves_nothing_to_do(tmp_path: Path) -> None:
+    numbers = Numbers(tmp_path / "numbers.db", busy_seconds=0)
+
+    def lead(_: sqlite3.Connection) -> int:
+        (answer,) = numbers.ask(adding(1))
         with refused(ErrorCode.STORE_UNAVAILABLE):
-            counter.writer.take(Turn(), 0.0, Part(adding(1)))
+            answer.result(SECONDS)
+        return numbers.file.writer.offered()
 
-    in_thread(wait_a_moment)
-    assert counter.writer.run_waiting(counter.connection) == []
-    counter.connection.execute("ROLLBACK")
-    counter.writer.give_back()
+    assert numbers.file.write(lead) == 0
+    assert numbers.numbers() == []
+    numbers.file.close()
+
+
+# --- interruptions ------------------------------------------------------------------------------------------------
+
+
+class AtLine:
+    """A trace function that raises KeyboardInterrupt at the n-th line of the code that shares commits."""
+
+    def __init__(self, number: int) -> None:
+        self.remaining = number
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> "AtLine | None":
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        shares = file == sqlite_file.__file__ and name in _SHARING
+        if not shares and (file != sqlite_writer.__file__ or name == "offered"):
+            return None
+        if event == "line":
+            self.remaining -= 1
+            if self.remaining == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def traced(trace: AtLine, call: Callable[[], object]) -> bool:
+    """Whether the call ended before it was interrupted."""
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        sys.settrace(None)
+    return True
+
+
+def test_a_thread_that_is_interrupted_at_any_line_neither_loses_nor_doubles_the_write_of_another(
+    tmp_path: Path,
+) -> None:
+    line, told = 0, list[str]()
+    while True:
+        line += 1
+        numbers, trace = Numbers(tmp_path / f"{line}.db"), AtLine(line)
+        has_ended = traced(trace, partial(numbers.file.write, numbers.leading(adding(1))))
+        numbers.file.write(adding(2))  # what the thread was kept from leaving, it leaves at its next call
+        for answer in numbers.answers:
+            fault = answer.exception(SECONDS)
+            told.append("stored" if fault is None else str(getattr(fault, "code", fault)))
+            assert numbers.numbers().count(1) in ({1} if fault is None else {0, 1})
+        assert numbers.numbers().count(0) in ({1} if has_ended else {0, 1})
+        assert numbers.numbers().count(2) == 1
+        numbers.file.close()
+        if trace.remaining > 0:
+            break
+    assert line > 50
+    assert set(told) == {"stored", "STORE_UNAVAILABLE"}
+
+
+@pytest.mark.parametrize("line", range(1, 60))
+def test_what_a_thread_that_is_interrupted_while_it_waits_had_to_write_is_written_by_nobody(
+    line: int, tmp_path: Path
+) -> None:
+    numbers = Numbers(tmp_path / "numbers.db")
+
+    def lead(_: sqlite3.Connection) -> int:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(traced, AtLine(line), lambda: numbers.file.write(adding(1)))
+            assert not waiting.result(SECONDS)
+        return adding(0)(_)
+
+    numbers.file.write(lead)
+    numbers.file.write(adding(2))
+    assert numbers.numbers() == [0, 2]
+
+
+# --- many threads -------------------------------------------------------------------------------------------------
 
 
 def test_threads_of_two_stores_on_one_file_lose_and_double_nothing(tmp_path: Path) -> None:
