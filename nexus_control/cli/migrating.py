@@ -45,7 +45,7 @@ def migrate(
     require_target(new.path, new.log_folder)
     folder = new.log_folder if is_postgres(new.path) else None
     with _opened(old) as theirs, as_it_was(folder), _opened(new) as ours:
-        before = migrating.completed(theirs, ours)
+        before = migrating.completed(theirs, ours, _now_at(new))
         moved = before or migrating.migrate(theirs, ours, _now_at(new), _Telling())
     kept = {
         "entries": moved.log_size,

@@ -85,12 +85,14 @@ def migrate(
     return contents
 
 
-def completed(source: Ledger, target: Ledger) -> Contents | None:
-    """What was migrated, if the source goes on at this target already."""
+def completed(source: Ledger, target: Ledger, place: str) -> Contents | None:
+    """What was migrated, if the source goes on at this target already, which is at `place` as people read it."""
     with source.reading() as theirs, target.reading() as ours:
         now, moved = head.head_of(theirs), theirs.rows.moved()
-        is_there = bool(now.size) and head.is_continued(ours, now)
-        return contents_of_store(theirs.rows) if moved is not None and is_there else None
+        if moved is None or str(moved) != str(moved._replace(place=shown_url(place))):
+            return None
+        is_there = bool(now.size) and ours.rows.moved() is None and head.is_continued(ours, now)
+        return contents_of_store(theirs.rows) if is_there else None
 
 
 def _moved(

@@ -25,7 +25,7 @@ from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_draft import APPEND_EVENT, Draft, Memory
 from nexus_control.storage.postgres_form import form_differences, mend_form
 from nexus_control.storage.postgres_function import LOCK
-from nexus_control.storage.postgres_link import BUSY, Link, unknown_outcome
+from nexus_control.storage.postgres_link import BUSY, Link, is_of_connection, unknown_outcome
 from nexus_control.storage.postgres_links import Lent, Links
 from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.postgres_schema import prepare, quoted
@@ -111,7 +111,7 @@ class PostgresStorage:
         try:
             return link.call(APPEND_EVENT, event)
         except psycopg.Error as error:
-            if link.is_lost():
+            if link.is_lost() or is_of_connection(error):
                 raise unknown_outcome(self._address) from error
             if error.sqlstate == BUSY:
                 raise
@@ -181,6 +181,6 @@ class _Transaction(AbstractContextManager[SessionT]):
         try:
             rows.commit()
         except psycopg.Error as error:
-            if rows.has_written and self._link.is_lost():
+            if rows.has_written and (self._link.is_lost() or is_of_connection(error)):
                 raise unknown_outcome(self._inner.address) from error
             raise

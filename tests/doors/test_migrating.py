@@ -304,6 +304,19 @@ def test_a_migration_that_is_complete_says_so(postgres_url: str, tmp_path: Path)
     assert again["log_root"] == first["log_root"]
 
 
+def test_a_store_that_went_on_at_one_place_is_not_said_to_be_at_another(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    file, stale, new, folder = tmp_path / "a.db", tmp_path / "stale.db", tmp_path / "b.db", tmp_path / "log"
+    filled(file)
+    shutil.copy(file, stale)
+    migration(str(file), postgres_url, folder)
+    migration(postgres_url, str(new), folder)
+    for place in (file, stale):
+        assert migration(postgres_url, str(place), folder, code=2)["code"] == "INVALID_ARGUMENT"
+    assert migration(postgres_url, str(new), folder)["migrated_before"]
+
+
 def test_a_refused_migration_leaves_its_folder_as_it_was(
     cluster: Cluster, postgres_url: str, tmp_path: Path
 ) -> None:

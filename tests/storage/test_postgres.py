@@ -532,6 +532,33 @@ def test_a_lost_answer_is_an_unknown_outcome_and_is_not_sent_again(
     assert of_decision(storage)[2] == 2
 
 
+def test_a_commit_in_which_the_server_goes_away_is_an_unknown_outcome(
+    cluster: Cluster, storage: Storage, postgres_url: str
+) -> None:
+    append(storage, "d1")
+
+    def take() -> None:
+        with storage.writing() as rows:
+            rows.put_claim(claim("d1"))
+            rows.save(decision_row(1))
+            rows.save(decision_row(2))
+
+    with psycopg_connect(postgres_url) as connection:
+        connection.execute("BEGIN")
+        connection.execute("LOCK TABLE claims")  # a statement that is sent with the COMMIT waits for it
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(take)
+            while not (
+                pids := cluster.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'relation'")
+            ):
+                pass
+            cluster.execute(f"SELECT pg_terminate_backend({pids[0][0]})")
+            with pytest.raises(NexusControlError) as caught:
+                waiting.result()
+    assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
+    assert caught.value.details["outcome"] == "unknown"
+
+
 @pytest.mark.parametrize(
     "place", ["postgresql://{user}:{password}@127.0.0.1:1/team", "host=127.0.0.1 port=1 password={password}"]
 )
