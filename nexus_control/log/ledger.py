@@ -163,8 +163,11 @@ class Ledger:
             >>> store.write(lambda session: session.decision(request_id).facts.event_count)
             3
 
-        `work` may be run again, or by another thread that commits it with its own writes (`storage.contract`): it must
-        change nothing but through its session. Raises STORE_UNAVAILABLE.
+        An exception of `work` rolls back what it wrote, and is raised here. Where several threads write one file their
+        works share commits, which those in `writing()` never do. So another thread may run `work`, or it may be run
+        again, while the caller waits. It must change nothing but through its session, be quick, call nothing else of
+        the store, and take no lock that its caller may hold. Context variables are those of the thread that runs it.
+        Raises STORE_UNAVAILABLE.
         """
         written: list[StoredEvent] = []
 

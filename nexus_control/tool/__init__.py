@@ -36,6 +36,6 @@ class NexusControlTools(DecidingTools, RunningTools, ProposingTools, TemplateToo
     path of a file that has one: it says what may be requested, and under which template.
 
     Every method but `proposal` answers a `ToolResult`. Any method may refuse with INVALID_ARGUMENT, which names the
-    field, or with a code that begins with STORE_ where the database cannot be used. From async code: `await
-    asyncio.to_thread(tools.status, id)`.
+    field, or with a code that begins with STORE_ where the database cannot be used. Threads may share the tools. From
+    async code: `await asyncio.to_thread(tools.status, id)`.
     """

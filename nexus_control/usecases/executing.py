@@ -63,6 +63,11 @@ from nexus_control.values.payloads import (
     ExecutionFailedPayload,
 )
 
+_TO_RECOVER = (
+    "Once the store can be written again, recover the request; then find out what really happened, and reconcile. It is"
+    " never run again by itself."
+)
+
 
 def execute(
     store: DecisionStore,
@@ -237,12 +242,15 @@ def _settle(store: DecisionStore, claimed: Claimed, dispatched: Dispatched) -> N
             response_digest=outcome.response_digest,
             router_bundle_digest=outcome.router_bundle_digest,
         )
+        advice: str | None = _TO_RECOVER
         with suppress(NexusControlError):
             _record(store, claimed.claim, Dispatched(doubt, dispatched.answer))
+            advice = None
         raise NexusControlError(
             ErrorCode.OUTCOME_UNKNOWN,
             f"The router returned, but its outcome could not be recorded: {fault}",
             {**_details(claimed, outcome), "reason": "RECORDING_FAILED"},
+            advice,
         ) from fault
     if not recorded:
         raise NexusControlError(

@@ -21,6 +21,10 @@ from nexus_control.usecases.run_answers import RecoverData, RecoveredRun
 from nexus_control.usecases.views import authority_now, state_view
 from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
 
+_TO_RECOVER = (
+    "If nothing executes it any more, recover it first: that makes its outcome unknown. Then reconcile."
+)
+
 
 def recover(store: DecisionStore, arguments: RecoverArguments, router: object = None) -> RecoverData:
     """Turn abandoned executions into outcome unknown: all of this host's, or the named one.
@@ -85,7 +89,10 @@ def reconcile(store: DecisionStore, arguments: ReconcileArguments) -> ReconcileD
         decision = session.decision(arguments.request_id)
         if decision.facts.phase != "outcome_unknown":
             authority = authority_now(store, session, decision, session.now)
-            raise wrong_state(decision.facts, session.now, "reconcile", authority)
+            fault = wrong_state(decision.facts, session.now, "reconcile", authority)
+            if decision.facts.phase == "executing":
+                raise NexusControlError(fault.code, fault.message, fault.details, _TO_RECOVER)
+            raise fault
         reconciled = ExecutionReconciledPayload(
             outcome=arguments.outcome,
             evidence=arguments.evidence,

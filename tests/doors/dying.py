@@ -60,5 +60,7 @@ if __name__ == "__main__":
     places, folder = sys.argv[1:3], sys.argv[3]
     old, new = (DecisionStore(each, log_folder=folder if is_postgres(each) else None) for each in places)
     with old, new:
-        here = "" if is_postgres(places[1]) else f" on {os.uname().nodename}"  # as the command names the place
+        here = (
+            "" if is_postgres(places[1]) else f" on {os.uname().nodename}"
+        )  # as the command names the place
         migrating.migrate(old, new, places[1] + here)

@@ -346,6 +346,10 @@ def test_when_nothing_can_be_recorded_the_same_process_can_recover_later() -> No
     assert (result.error_code, result.details["run_id"]) == ("OUTCOME_UNKNOWN", "run-1")
     assert state(tools, request_id) == "executing"
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
+    too_early = tools.reconcile(request_id, ALICE, "completed", "The caller was told")
+    assert too_early.error_code == "INVALID_STATE"
+    assert "recover" in str(result.next)
+    assert "recover" in str(too_early.next)
     assert data_of(tools.recover())["recovered"] == [request_id]
     found = {key: result.details[key] for key in ("run_id", "response_digest")}
     data_of(tools.reconcile(request_id, ALICE, "completed", "The caller was told", **found))
