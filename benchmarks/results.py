@@ -25,6 +25,8 @@ from benchmarks.sizes import Sizes
 
 THIS = "this"
 BEFORE = "before"
+OF_BEFORE = f"{BEFORE} "
+"""What was left out of the earlier version begins so. It may lack what a workload needs."""
 Values: TypeAlias = Sequence[float | None]
 
 

@@ -15,7 +15,7 @@ from time import perf_counter
 import nexus_control
 from benchmarks.job import Job, outcome_path
 from benchmarks.machine import machine
-from benchmarks.results import BEFORE, THIS, Outcome, Results, gather
+from benchmarks.results import BEFORE, OF_BEFORE, THIS, Outcome, Results, gather
 from benchmarks.sizes import Sizes
 from benchmarks.syncs import build_counter
 
@@ -135,7 +135,7 @@ class Run:
         if name == THIS:
             self.problems.append(problem)
         else:
-            self.skipped[f"before {problem.partition(':')[0]}"] = problem
+            self.skipped[OF_BEFORE + problem.partition(":")[0]] = problem
 
     def _fixtures(self, name: str) -> Path:
         return self.folder / f"fixtures-{name}"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from benchmarks.report.table import table
-from benchmarks.results import Results
+from benchmarks.results import OF_BEFORE, Results
 from benchmarks.sizes import FULL
 from benchmarks.workloads import WORKLOADS
 
@@ -29,8 +29,9 @@ def why_no_page(results: Results) -> str | None:
         return "it was measured in small sizes"
     if left := [name for name in WORKLOADS if name not in results.workloads]:
         return f"it was measured without {', '.join(left)}"
-    if results.skipped:
-        return "; ".join(f"{name} was left out: {why}" for name, why in sorted(results.skipped.items()))
+    left_out = {name: why for name, why in results.skipped.items() if not name.startswith(OF_BEFORE)}
+    if left_out:
+        return "; ".join(f"{name} was left out: {why}" for name, why in sorted(left_out.items()))
     return None
 
 
