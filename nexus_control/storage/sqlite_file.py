@@ -314,7 +314,7 @@ class _Transaction(Turn):
         if self._writer is None:
             connection.execute("COMMIT")
         else:
-            self._writer.commit(connection, parts, self._file.places.require_all)
+            self._writer.commit(self, connection, parts, self._file.places.require_all)
 
 
 class _Process:

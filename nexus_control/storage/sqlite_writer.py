@@ -160,13 +160,19 @@ class WriterLock:
         return parts
 
     def commit(
-        self, connection: sqlite3.Connection, parts: Sequence[Part[Any]], look: Callable[[], None]
+        self,
+        turn: Turn,
+        connection: sqlite3.Connection,
+        parts: Sequence[Part[Any]],
+        look: Callable[[], None],
     ) -> None:
         """COMMIT, look whether it went to the file in its place, and settle these parts."""
         fault: Exception | None = self._unknown
         try:
             for part in parts:
                 part.state = "committing"
+            if self._turn is not turn.reference:  # a signal's handler wrote, and rolled this back before
+                raise copy.copy(self._unknown)
             connection.execute("COMMIT")
             look()
             fault = None
@@ -190,7 +196,7 @@ class WriterLock:
             raise busy(f"{self._path} is busy: another thread is writing all the time", path=self._path)
         if part is not None and part.state == "committing":  # and the thread that did so is gone
             self.give_back()
-            raise self._unknown
+            raise copy.copy(self._unknown)
         return True
 
     def _offer(self, part: Part[Any], turn: Turn, end: float) -> None:
@@ -201,17 +207,31 @@ class WriterLock:
         """
         part.turn = turn.reference
         part.sleep(0)  # so that the next time it waits to be woken
+        is_given_up = False
         try:
             self._offered.append(part)
             while part.state not in ("settled", "returned") and not self._lock.acquire(blocking=False):
                 left = end - time.monotonic()
-                if left <= 0 and self._withdraw(part):
-                    return
-                if left < -_GRACE_SECONDS:
-                    raise self._unknown
+                is_given_up = left < -_GRACE_SECONDS
+                if is_given_up or (left <= 0 and self._withdraw(part)):
+                    break
                 part.sleep(min(left, _PATIENCE_SECONDS) if left > 0 else _PATIENCE_SECONDS)
-        finally:
-            self._withdraw(part)
+        except BaseException:
+            if not self._withdraw(part):
+                self._let_end(part)
+            raise
+        self._withdraw(part)
+        if is_given_up:
+            raise copy.copy(self._unknown)
+
+    def _let_end(self, part: Part[Any]) -> None:
+        """Let the thread that has taken up the part end it: then the interrupted caller can look what came of it."""
+        end = time.monotonic() + _GRACE_SECONDS
+        while part.state not in ("settled", "returned") and time.monotonic() < end:
+            if self._lock.acquire(blocking=False):  # that thread is gone
+                self.give_back()
+                return
+            part.sleep(_PATIENCE_SECONDS)
 
     def _next(self) -> Part[Any] | None:
         """The next part whose thread still waits: an interruption may have kept one from being withdrawn."""

@@ -1,5 +1,6 @@
 """Commits that threads share: one thread does the writes that wait for it, and nobody hears before the COMMIT."""
 
+import ctypes
 import os
 import sqlite3
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,7 @@ class Numbers:
         self.commits: list[list[bool]] = []
         """For each COMMIT, which of the answers had been given before it."""
         self.answers: list[Future[int]] = []
+        self.did_handle = False
         self._threads = ThreadPoolExecutor(40)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -52,6 +55,9 @@ class Numbers:
     def _trace(self, statement: str) -> None:
         if statement == "COMMIT":
             self.commits.append([answer.done() for answer in self.answers])
+
+    def submit(self, call: Callable[[], int]) -> Future[int]:
+        return self._threads.submit(call)
 
     def ask(self, *works: Work) -> list[Future[int]]:
         """Each in a thread of its own."""
@@ -286,6 +292,64 @@ def test_what_a_thread_that_is_interrupted_while_it_waits_had_to_write_is_writte
     numbers.file.write(lead)
     numbers.file.write(adding(2))
     assert numbers.numbers() == [0, 2]
+
+
+def test_a_thread_that_is_interrupted_while_another_does_its_write_finds_out_what_came_of_it(
+    numbers: Numbers,
+) -> None:
+    is_over, found = threading.Event(), list[list[int]]()
+
+    def interrupted() -> int:
+        asker = threading.get_ident()
+
+        def interrupting(connection: sqlite3.Connection) -> int:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(asker), ctypes.py_object(KeyboardInterrupt)
+            )
+            is_over.wait(0.3)  # before the COMMIT, if its thread is too early
+            return adding(1)(connection)
+
+        try:
+            return numbers.file.write(interrupting)
+        except KeyboardInterrupt:
+            found.append(numbers.numbers())
+            is_over.set()
+            raise
+
+    def lead(connection: sqlite3.Connection) -> int:
+        numbers.answers.append(numbers.submit(interrupted))
+        numbers.wait_for(1)
+        return adding(0)(connection)
+
+    numbers.file.write(lead)
+    assert isinstance(numbers.answers[0].exception(SECONDS), KeyboardInterrupt)
+    assert found == [[0, 1]]
+
+
+def test_what_the_handler_of_a_signal_undid_is_not_acknowledged(numbers: Numbers) -> None:
+    """It comes where the thread ends its transaction, which then looks like one that an interruption left open."""
+
+    def lead(connection: sqlite3.Connection) -> int:
+        numbers.ask(adding(1))
+        numbers.wait_for(1)
+        return adding(0)(connection)
+
+    def handler(frame: FrameType, event: str, _argument: object) -> Callable[..., Any] | None:
+        if frame.f_code.co_name == "_commit" and event == "line" and not numbers.did_handle:
+            numbers.did_handle = True
+            sys.settrace(None)
+            numbers.file.write(adding(2))
+        return handler
+
+    sys.settrace(handler)
+    try:
+        with refused(ErrorCode.STORE_UNAVAILABLE):
+            numbers.file.write(lead)
+    finally:
+        sys.settrace(None)
+    with refused(ErrorCode.STORE_UNAVAILABLE):
+        numbers.answers[0].result(SECONDS)
+    assert numbers.numbers() == [2]
 
 
 # --- many threads -------------------------------------------------------------------------------------------------
