@@ -1,8 +1,12 @@
 """One SQLite connection: how it is opened, and one transaction on it."""
 
 import sqlite3
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+
+RETRY_SECONDS = 0.005
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
 def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
@@ -12,6 +16,28 @@ def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
     return sqlite3.connect(
         database, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
+
+
+def open_to_write(
+    database: str, prepare: Callable[[sqlite3.Connection], None], busy_seconds: float
+) -> sqlite3.Connection:
+    """A connection that `prepare` has set up. The busy timeout does not cover the switch to WAL, so that is tried again
+    for as long.
+    """
+    connection = connect(database, busy_seconds)
+    deadline = time.monotonic() + busy_seconds
+    try:
+        while True:
+            try:
+                prepare(connection)
+                return connection
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_SECONDS)
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextmanager

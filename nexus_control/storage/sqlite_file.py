@@ -27,10 +27,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, ResultT
 from nexus_control.storage.faults import forked
 from nexus_control.storage.in_place import Inode, Places
-from nexus_control.storage.sqlite_connection import close_all, connect, never_close, roll_back
+from nexus_control.storage.sqlite_connection import (
+    RETRY_SECONDS,
+    close_all,
+    never_close,
+    open_to_write,
+    roll_back,
+)
 from nexus_control.storage.sqlite_reading import Copy, is_passing, open_to_read, refusal_to_write
 from nexus_control.storage.sqlite_writer import Part, WriterLock
 from nexus_control.storage.usage import Gate, Turn, Usage
@@ -39,8 +46,6 @@ _WRITER = 0
 """In place of a thread's identifier: the connection of the thread that writes. Another connection would read again
 what the last writer changed.
 """
-_RETRY_SECONDS = 0.005
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
 class SqliteFile:
@@ -86,9 +91,7 @@ class SqliteFile:
         return _Transaction(self, begin, writing)
 
     def write(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
-        """What `work` returns, in a writing transaction that it may share with the works of other threads
-        (`storage.sqlite_writer`).
-        """
+        """What `work` returns, in a writing transaction that may be shared (`storage.sqlite_writer`)."""
         return _Transaction(self, "BEGIN IMMEDIATE", writing=True).share(work)
 
     def lend(self, thread: int) -> sqlite3.Connection:
@@ -120,12 +123,12 @@ class SqliteFile:
                 if not is_passing(error, self.path) or time.monotonic() > deadline:
                     raise
             self._connections.pop(thread).close()
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
             connection = self.lend(thread)
 
     def end_what_was_left(self) -> None:
-        """Roll back a writing transaction of this thread that an interruption kept from being left: other processes
-        wait for it. Where another thread writes now, this thread has left none.
+        """Roll back a writing transaction of this thread that an interruption kept from being left. Where another
+        thread writes now, or this one through another store, this store has left nothing.
         """
         if self.writer.is_free_for_this_thread():
             if (connection := self._connections.get(_WRITER)) is not None:
@@ -161,23 +164,9 @@ class SqliteFile:
         self.require_not_forked()
 
     def _open(self, mode: str) -> sqlite3.Connection:
-        """Open a connection. The busy timeout does not cover the switch to WAL, so that is tried again for as long."""
         if self.reads_only:
             return open_to_read(self.path, self._uri, self._prepare, self.busy_seconds)
-        connection = connect(f"{self._uri}?mode={mode}", self.busy_seconds)
-        deadline = time.monotonic() + self.busy_seconds
-        try:
-            while True:
-                try:
-                    self._prepare(connection)
-                    return connection
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
-                        raise
-                    time.sleep(_RETRY_SECONDS)
-        except BaseException:
-            connection.close()
-            raise
+        return open_to_write(f"{self._uri}?mode={mode}", self._prepare, self.busy_seconds)
 
     def _adopt(self, thread: int, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Keep the connection for this thread, and close those of threads that have ended. A thread that got the
@@ -222,9 +211,7 @@ class _Transaction(Turn):
         try:
             self._admit()
             connection = self._begun()
-            if self._writer is not None and self._writer.offered() and self._run_offered(connection):
-                self._commit(connection)
-                connection.execute(self._begin)
+            self._let_others_go_first(connection)
             return connection
         except BaseException:
             self._leave(commit=False)
@@ -245,7 +232,14 @@ class _Transaction(Turn):
         try:
             if self._admit(part):
                 connection = self._begun()
-                part.run(connection)
+                try:
+                    part.run(connection)
+                except NexusControlError:
+                    if self._file.writer.offered():
+                        roll_back(connection)
+                        connection.execute(self._begin)
+                        self._let_others_go_first(connection)
+                    raise
                 if self._file.writer.offered() and not self._run_offered(connection):
                     part.run(connection)
         except BaseException:
@@ -253,6 +247,12 @@ class _Transaction(Turn):
             raise
         self._leave(commit=True)
         return part.result()
+
+    def _let_others_go_first(self, connection: sqlite3.Connection) -> None:
+        """Commit the parts of other threads, and begin again. Nothing was written here yet."""
+        if self._writer is not None and self._writer.offered() and self._run_offered(connection):
+            self._commit(connection)
+            connection.execute(self._begin)
 
     def _run_offered(self, connection: sqlite3.Connection) -> bool:
         """Do the parts of other threads. False where a fault of theirs undid all of it, and it was begun again."""

@@ -9,8 +9,8 @@ Where nobody waits a write is committed at once.
 * Any other exception, SQLite's too, rolls all of it back. Then each thread does its own part again, alone; so it does
   where the thread that did it is interrupted.
 * Where the COMMIT fails nothing of it is stored, and everybody hears that.
-* A transaction that must be alone (`SqliteFile.transaction`) does the parts that wait first, in one of their own.
-  Otherwise a thread that takes the lock again and again would keep them waiting.
+* A transaction that must be alone (`SqliteFile.transaction`) does the parts that wait first, in one of their own. So
+  does a write that was refused. Otherwise a thread that takes the lock again and again would keep them waiting.
 * Other processes wait meanwhile, so no part is begun after `_MOST_PARTS`, or `_LONGEST_SECONDS`.
 * A part is a function of its connection and changes nothing else, because it may run in another thread, and again. What
   it remembers of rows (`log.session.Recent`) is compared with the stored ones before it is used.
@@ -112,8 +112,7 @@ class WriterLock:
 
     def require_other(self, turn: Turn) -> None:
         """Raises INTERNAL inside a transaction of this thread that writes the same file through another store."""
-        before = None if self._turn is None else self._turn()
-        if before is not None and before.thread == turn.thread and not before.is_over:
+        if self._is_written_by(turn.thread):
             raise nested()
 
     def take(self, turn: Turn, seconds: float, part: Part[Any] | None = None) -> bool:
@@ -132,8 +131,10 @@ class WriterLock:
                 self._offered[0].wake()
 
     def is_free_for_this_thread(self) -> bool:
-        """Whether nobody else writes; then the lock is this thread's, until it is given back."""
-        return self._lock.acquire(blocking=False)
+        """Whether nobody writes, this thread through another store included; then the lock is its own until it gives it
+        back.
+        """
+        return not self._is_written_by(threading.get_ident()) and self._lock.acquire(blocking=False)
 
     def offered(self) -> int:
         """How many parts wait for the thread that has the lock."""
@@ -232,6 +233,10 @@ class WriterLock:
                 self.give_back()
                 return
             part.sleep(_PATIENCE_SECONDS)
+
+    def _is_written_by(self, thread: int) -> bool:
+        turn = None if self._turn is None else self._turn()
+        return turn is not None and turn.thread == thread and not turn.is_over
 
     def _next(self) -> Part[Any] | None:
         """The next part whose thread still waits: an interruption may have kept one from being withdrawn."""

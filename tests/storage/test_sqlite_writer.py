@@ -18,10 +18,11 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import sqlite_file, sqlite_writer
 from nexus_control.storage.sqlite import SqliteStorage
 from nexus_control.storage.sqlite_file import SqliteFile
+from nexus_control.storage.usage import Turn
 from tests.concurrency.crashing import end_of, fork
 from tests.storage.contract_suite import refused
 from tests.storage.rows import entry
-from tests.storage.steps import append, log_size, raw
+from tests.storage.steps import append, in_thread, log_size, raw
 
 Work = Callable[[sqlite3.Connection], int]
 """A write, which returns the thread that did it."""
@@ -174,6 +175,38 @@ def test_a_transaction_that_is_alone_lets_the_writes_that_wait_go_first(numbers:
             answers = answers or numbers.ask(*map(adding, range(1, 9)))
     results(answers)
     assert [n for n in numbers.numbers() if n] == list(range(1, 9))
+
+
+def test_a_thread_whose_writes_are_refused_all_the_time_does_those_that_wait(numbers: Numbers) -> None:
+    answers: list[Future[int]] = []
+    while not answers or not all(answer.done() for answer in answers):
+        with refused(ErrorCode.ALREADY_APPROVED):
+            numbers.file.write(refusing)
+        answers = answers or numbers.ask(*map(adding, range(1, 9)))
+    results(answers)
+    assert numbers.numbers() == list(range(1, 9))
+
+
+def test_what_one_store_left_of_a_thread_does_not_end_what_it_writes_through_another(
+    numbers: Numbers,
+) -> None:
+    other = Numbers(numbers.path)
+    left = numbers.file.transaction("BEGIN", writing=False)
+    left.__enter__()
+    left.is_over = True  # as an interruption leaves it
+    with other.file.transaction("BEGIN IMMEDIATE", writing=True) as connection:
+        adding(1)(connection)
+        with numbers.file.transaction("BEGIN", writing=False):
+            pass
+
+        def take() -> None:
+            with refused(ErrorCode.STORE_UNAVAILABLE):
+                numbers.file.writer.take(Turn(), 0)
+
+        in_thread(take)
+        adding(2)(connection)
+    assert numbers.numbers() == [1, 2]
+    other.file.close()
 
 
 def test_a_file_that_is_replaced_meanwhile_is_told_to_all_who_shared_the_commit(numbers: Numbers) -> None:
