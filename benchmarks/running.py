@@ -130,12 +130,15 @@ class Run:
         return None if ran.returncode == 0 else (lines[-1] if lines else f"exit code {ran.returncode}")
 
     def _note(self, name: str, problem: str) -> None:
-        """A problem of the version before only leaves its figures out."""
+        """A problem of the version before only leaves its figures out. Its text may name folders of this machine, so
+        only its kind is kept.
+        """
         _say(f"{name}: {problem}")
         if name == THIS:
             self.problems.append(problem)
         else:
-            self.skipped[OF_BEFORE + problem.partition(":")[0]] = problem
+            workload, kind, *_ = problem.split(": ")
+            self.skipped[OF_BEFORE + workload] = kind
 
     def _fixtures(self, name: str) -> Path:
         return self.folder / f"fixtures-{name}"

@@ -40,7 +40,6 @@ from nexus_control.values.payloads import (
 )
 
 __all__ = [
-    "MANY",
     "Actor",
     "ApprovalDeniedPayload",
     "ApprovalGrantedPayload",
@@ -70,20 +69,15 @@ __all__ = [
 
 Origin: TypeAlias = Literal["local", "imported"]
 
-MANY = 8
-"""From so many on, it takes less time to decode payloads together."""
-
 
 def read_ahead(events: Iterable["StoredEvent"]) -> None:
-    """Decode the payloads of many events together. Those of a type of which there are few are left, and those of a type
-    of which one does not decode: it is refused when its `content` is asked for.
+    """Decode the payloads of events together, type by type. A type of which one does not decode is left: that one is
+    refused when its `content` is asked for.
     """
     by_type: dict[EventType, list[StoredEvent]] = {}
     for event in events:
         by_type.setdefault(event.event_type, []).append(event)
     for event_type, several in by_type.items():
-        if len(several) < MANY:
-            continue
         contents = decode_payloads(event_type, [event.payload for event in several])
         for event, content in zip(several, contents or (), strict=False):
             _keep(event, "_content", content)

@@ -18,7 +18,6 @@ from nexus_control.approvals import FOREVER, Approval, Tally, lacking
 from nexus_control.bundle import BundleEvent
 from nexus_control.bundle_parts import stored_of
 from nexus_control.events import (
-    MANY,
     Actor,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,
@@ -77,11 +76,9 @@ def _acts(run: Sequence[tuple[BundleEvent, datetime]], decision_id: str) -> Iter
 
 
 def decoded_together(types: Sequence[str], payloads: Sequence[object]) -> Iterator[Payload] | None:
-    """The contents of approvals that are given and taken back, by their event types and payloads; None where these are
-    few, or one does not decode.
+    """The contents of approvals that are given and taken back, by their event types and payloads; None where
+    one does not decode.
     """
-    if len(types) < MANY:
-        return None
     contents = dict[str, Iterator[Payload]]()
     for event_type in APPROVING:
         given = [payload for each, payload in zip(types, payloads, strict=True) if each == event_type]

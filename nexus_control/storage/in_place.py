@@ -56,11 +56,11 @@ class Places:
 
     def require_all(self) -> None:
         """Raises STORE_REPLACED when the file at the path, or one beside it, is not the one that is open."""
-        if self._settled is not None and _folder_at(self._folder) == self._settled:
+        settled = self._settled
+        if settled is not None and _folder_at(self._folder) == settled:
             return
-        now = (
-            SYSTEM_CLOCK.now().timestamp() * _NS
-        )  # before the looks that follow: a thread may wait after any of them
+        # Before the looks that follow: a thread may wait after any of them.
+        now = SYSTEM_CLOCK.now().timestamp() * _NS
         folder = _folder_at(self._folder)
         self.require_file()
         for name, inode in self._beside.items():

@@ -68,9 +68,8 @@ class Part(Generic[ResultT]):
             self._result = self._work(connection)
         except NexusControlError as error:
             connection.execute("ROLLBACK TO part")
-            self._result = copy.copy(
-                error
-            )  # without the frames of this thread, which its traceback keeps alive
+            # Without its traceback, which would keep the frames of this thread alive.
+            self._result = copy.copy(error)
         connection.execute("RELEASE part")
 
     def result(self) -> ResultT:

@@ -17,9 +17,8 @@ def approval_lines(decision: Projection, at: datetime, authority: Authority) -> 
     """Each approval, and whether it counts."""
     lines, imported_count = list[ApprovalLine](), decision.imported_count
     ended: Inactive | None = "request_expired" if request_expired(decision.facts, at) else None
-    for (
-        each
-    ) in decision.facts.progress.approvals:  # all are shown, and of a long history most were taken back
+    # In one loop: all are shown, however many there are, and most of a long history were taken back.
+    for each in decision.facts.progress.approvals:
         inactive = "revoked"
         if each.revoked_at is None:
             inactive = _inactive(decision, each, at, authority) or ended

@@ -22,7 +22,7 @@ from nexus_control.usecases.views import authority_now, state_view
 from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
 
 _TO_RECOVER = (
-    "If nothing executes it any more, recover it first: that makes its outcome unknown. Then reconcile."
+    "If nothing executes it any more, recover it first: its outcome is unknown then. Then reconcile."
 )
 
 

@@ -195,6 +195,13 @@ def test_a_result_that_is_not_of_everything_writes_no_page(
     assert PAGE.read_bytes() == before
 
 
+def test_what_an_earlier_version_cannot_do_keeps_no_page_from_being_written_and_names_no_folder() -> None:
+    lacking = whole_result().model_copy(update={"skipped": {"before steps": "ImportError"}})
+    assert why_no_page(lacking) is None
+    shown = Results.model_validate_json(RESULT.read_text(encoding="utf-8"))
+    assert [why for why in shown.skipped.values() if "/" in why] == []
+
+
 def whole_result() -> Results:
     """Of every workload, in full sizes and one round; only the checks are given."""
     figures = {

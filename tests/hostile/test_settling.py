@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from tests.support.governed import (
     reasons,
     require_whole,
 )
+from tests.support.interrupting import AtLine, has_ended
 from tests.support.routers import ScriptedRouter, good_answer
 from tests.support.watched_storage import Moment, WatchedStorage
 
@@ -410,20 +412,8 @@ def test_an_interruption_between_claim_and_run_is_recorded_and_says_that_nothing
     require_whole(tools.store, request_id)
 
 
-class AtLine:
-    """A trace function that raises KeyboardInterrupt at the n-th line that `usecases/executing.py` runs."""
-
-    def __init__(self, number: int) -> None:
-        self.remaining = number
-
-    def __call__(self, frame: FrameType, event: str, _argument: object) -> "AtLine | None":
-        if frame.f_code.co_filename != executing_module.__file__:
-            return None
-        if event == "line":
-            self.remaining -= 1
-            if self.remaining == 0:
-                raise KeyboardInterrupt
-        return self
+def executes(frame: FrameType) -> bool:
+    return frame.f_code.co_filename == executing_module.__file__
 
 
 def test_an_interruption_at_whatever_line_leaves_no_execution_that_seems_to_go_on() -> None:
@@ -431,13 +421,8 @@ def test_an_interruption_at_whatever_line_leaves_no_execution_that_seems_to_go_o
     tools = NexusControlTools()
     while True:
         request_id, router = approved(tools), ScriptedRouter(good_answer)
-        sys.settrace(trace := AtLine(len(states) + 1))
-        try:
-            tools.execute(request_id, ADAPTER, SCHEDULER, router)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        trace = AtLine(len(states) + 1, executes)
+        has_ended(trace, partial(tools.execute, request_id, ADAPTER, SCHEDULER, router))
         if trace.remaining > 0:  # it came to its end before
             break
         states.append(state(tools, request_id))

@@ -508,6 +508,21 @@ def test_a_transaction_in_which_the_server_goes_away_is_unavailable_and_changes_
     assert log_size(storage) == 1
 
 
+def fault_of_one_that_waits_for(
+    cluster: Cluster, wait_event: str, call: Callable[[], object]
+) -> NexusControlError:
+    """What a call raises whose backend is ended while it waits for this."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(call)
+        asking = f"SELECT pid FROM pg_stat_activity WHERE wait_event = '{wait_event}'"
+        while not (pids := cluster.execute(asking)):
+            pass
+        cluster.execute(f"SELECT pg_terminate_backend({pids[0][0]})")
+        with pytest.raises(NexusControlError) as caught:
+            waiting.result()
+    return caught.value
+
+
 def test_a_lost_answer_is_an_unknown_outcome_and_is_not_sent_again(
     cluster: Cluster, storage: Storage, other: Storage
 ) -> None:
@@ -516,18 +531,10 @@ def test_a_lost_answer_is_an_unknown_outcome_and_is_not_sent_again(
     runs: list[int] = []
     with other.writing() as rows:  # the call of the thread waits for this transaction's lock
         rows.log_size()
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(storage.write, next_event(runs=runs))
-            while not (
-                pids := cluster.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'")
-            ):
-                pass
-            cluster.execute(f"SELECT pg_terminate_backend({pids[0][0]})")
-            with pytest.raises(NexusControlError) as caught:
-                waiting.result()
-    assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
-    assert caught.value.details["outcome"] == "unknown"
-    assert "status" in caught.value.next
+        fault = fault_of_one_that_waits_for(cluster, "advisory", lambda: storage.write(next_event(runs=runs)))
+    assert fault.code == ErrorCode.STORE_UNAVAILABLE
+    assert fault.details["outcome"] == "unknown"
+    assert "status" in fault.next
     assert runs == [2]
     assert of_decision(storage)[2] == 2
 
@@ -546,17 +553,9 @@ def test_a_commit_in_which_the_server_goes_away_is_an_unknown_outcome(
     with psycopg_connect(postgres_url) as connection:
         connection.execute("BEGIN")
         connection.execute("LOCK TABLE claims")  # a statement that is sent with the COMMIT waits for it
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(take)
-            while not (
-                pids := cluster.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'relation'")
-            ):
-                pass
-            cluster.execute(f"SELECT pg_terminate_backend({pids[0][0]})")
-            with pytest.raises(NexusControlError) as caught:
-                waiting.result()
-    assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
-    assert caught.value.details["outcome"] == "unknown"
+        fault = fault_of_one_that_waits_for(cluster, "relation", take)
+    assert fault.code == ErrorCode.STORE_UNAVAILABLE
+    assert fault.details["outcome"] == "unknown"
 
 
 @pytest.mark.parametrize(

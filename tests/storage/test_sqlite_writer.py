@@ -23,6 +23,7 @@ from tests.concurrency.crashing import end_of, fork
 from tests.storage.contract_suite import refused
 from tests.storage.rows import entry
 from tests.storage.steps import append, in_thread, log_size, raw
+from tests.support.interrupting import AtLine, has_ended
 
 Work = Callable[[sqlite3.Connection], int]
 """A write, which returns the thread that did it."""
@@ -258,34 +259,11 @@ def test_who_waits_too_long_is_refused_and_leaves_nothing_to_do(tmp_path: Path) 
 # --- interruptions ------------------------------------------------------------------------------------------------
 
 
-class AtLine:
-    """A trace function that raises KeyboardInterrupt at the n-th line of the code that shares commits."""
-
-    def __init__(self, number: int) -> None:
-        self.remaining = number
-
-    def __call__(self, frame: FrameType, event: str, _argument: object) -> "AtLine | None":
-        file, name = frame.f_code.co_filename, frame.f_code.co_name
-        shares = file == sqlite_file.__file__ and name in _SHARING
-        if not shares and (file != sqlite_writer.__file__ or name == "offered"):
-            return None
-        if event == "line":
-            self.remaining -= 1
-            if self.remaining == 0:
-                raise KeyboardInterrupt
-        return self
-
-
-def traced(trace: AtLine, call: Callable[[], object]) -> bool:
-    """Whether the call ended before it was interrupted."""
-    sys.settrace(trace)
-    try:
-        call()
-    except KeyboardInterrupt:
-        return False
-    finally:
-        sys.settrace(None)
-    return True
+def shares_commits(frame: FrameType) -> bool:
+    file, name = frame.f_code.co_filename, frame.f_code.co_name
+    if file == sqlite_writer.__file__:
+        return name != "offered"  # in which a test waits, so that its lines are no fixed number
+    return file == sqlite_file.__file__ and name in _SHARING
 
 
 def test_a_thread_that_is_interrupted_at_any_line_neither_loses_nor_doubles_the_write_of_another(
@@ -294,14 +272,14 @@ def test_a_thread_that_is_interrupted_at_any_line_neither_loses_nor_doubles_the_
     line, told = 0, list[str]()
     while True:
         line += 1
-        numbers, trace = Numbers(tmp_path / f"{line}.db"), AtLine(line)
-        has_ended = traced(trace, partial(numbers.file.write, numbers.leading(adding(1))))
+        numbers, trace = Numbers(tmp_path / f"{line}.db"), AtLine(line, shares_commits)
+        is_whole = has_ended(trace, partial(numbers.file.write, numbers.leading(adding(1))))
         numbers.file.write(adding(2))  # what the thread was kept from leaving, it leaves at its next call
         for answer in numbers.answers:
             fault = answer.exception(SECONDS)
             told.append("stored" if fault is None else str(getattr(fault, "code", fault)))
             assert numbers.numbers().count(1) in ({1} if fault is None else {0, 1})
-        assert numbers.numbers().count(0) in ({1} if has_ended else {0, 1})
+        assert numbers.numbers().count(0) in ({1} if is_whole else {0, 1})
         assert numbers.numbers().count(2) == 1
         numbers.file.close()
         if trace.remaining > 0:
@@ -318,7 +296,9 @@ def test_what_a_thread_that_is_interrupted_while_it_waits_had_to_write_is_writte
 
     def lead(_: sqlite3.Connection) -> int:
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(traced, AtLine(line), lambda: numbers.file.write(adding(1)))
+            waiting = pool.submit(
+                has_ended, AtLine(line, shares_commits), lambda: numbers.file.write(adding(1))
+            )
             assert not waiting.result(SECONDS)
         return adding(0)(_)
 
