@@ -50,7 +50,7 @@ from nexus_control.artifact import (
 )
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
-from nexus_control.events import event_id
+from nexus_control.events import event_id, type_text
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_of
 from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
@@ -106,11 +106,11 @@ class BundleEvent(Part):
         """The canonical JSON of the event, whose payload has this canonical JSON."""
         names = _text(self.event_id), _text(self.decision_id)
         who = actor_text(self.actor.type, self.actor.id)
-        return _spelled(*names, self.seq, self.type, payload, self.ts, who, self.digest)
+        return _spelled(*names, self.seq, self.type, payload, self.ts, who, _text(self.digest))
 
 
 class EventText:
-    """The canonical JSON of events of one decision, whose payloads are canonical JSON already."""
+    """The canonical JSON of events of one decision, whose payloads are canonical JSON already, and digests hex."""
 
     def __init__(self, decision_id: str) -> None:
         self._decision_id = _text(decision_id)
@@ -121,18 +121,18 @@ class EventText:
     ) -> str:
         who = actor_text(actor_type, actor_id)
         return _spelled(
-            f'{self._begin_of_id}{seq}"', self._decision_id, seq, event_type, payload, ts, who, digest
+            f'{self._begin_of_id}{seq}"', self._decision_id, seq, event_type, payload, ts, who, f'"{digest}"'
         )
 
 
 def _spelled(
     event_id: str, decision_id: str, seq: int, event_type: str, payload: str, ts: str, actor: str, digest: str
 ) -> str:
-    """The canonical JSON of an event; ids, `payload` and `actor` are canonical JSON."""
+    """The canonical JSON of an event; ids, `payload`, `actor` and `digest` are canonical JSON."""
     # Nearly all of a bundle is events: canonical_json of each would take several times as long.
     return (
-        f'{{"actor":{actor},"decision_id":{decision_id},"digest":{_text(digest)},"event_id":{event_id},'
-        f'"payload":{payload},"seq":{seq},"ts":{_text(ts)},"type":{_text(event_type)}}}'
+        f'{{"actor":{actor},"decision_id":{decision_id},"digest":{digest},"event_id":{event_id},'
+        f'"payload":{payload},"seq":{seq},"ts":{_text(ts)},"type":{type_text(event_type)}}}'
     )
 
 

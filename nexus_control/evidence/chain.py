@@ -22,7 +22,7 @@ from json.encoder import encode_basestring
 from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.events import Origin
+from nexus_control.events import Origin, type_text
 from nexus_control.integrity import PREFIX, prefixed
 from nexus_control.values.actors import Actor, actor_text
 
@@ -84,9 +84,11 @@ def _spelled(
     ts: str,
 ) -> str:
     # Spelled out because every event of a store or package passes here: canonical_json takes several times as long.
+    # Hex is its own JSON. A digest edited past the library may hold quotes, but then no record of a log has this text:
+    # what separates the fields stands in that exactly once.
     return (
-        f'{{"_type":"{_TYPES[origin]}","actor":{actor},{decision}"digest":{_text(PREFIX + digest)},'
-        f'"event_type":{_text(event_type)},"prev":{_text(PREFIX + prev)},"seq":{seq},{template}"ts":{_text(ts)}}}'
+        f'{{"_type":"{_TYPES[origin]}","actor":{actor},{decision}"digest":"{PREFIX}{digest}",'
+        f'"event_type":{type_text(event_type)},"prev":"{PREFIX}{prev}","seq":{seq},{template}"ts":{_text(ts)}}}'
     )
 
 
