@@ -365,6 +365,7 @@ def _listed(row: DecisionRow) -> Row:
     )
 
 
+@lru_cache(maxsize=256)  # a row that is known is compared with these at every call
 def _labels_text(labels: tuple[str, ...]) -> str:
     return json.dumps(labels, ensure_ascii=False) if labels else "[]"
 

@@ -19,11 +19,11 @@ def approval_lines(decision: Projection, at: datetime, authority: Authority) -> 
     ended: Inactive | None = "request_expired" if request_expired(decision.facts, at) else None
     # In one loop: all are shown, however many there are, and most of a long history were taken back.
     for each in decision.facts.progress.approvals:
-        inactive = "revoked"
+        inactive, actor = "revoked", each.actor
         if each.revoked_at is None:
             inactive = _inactive(decision, each, at, authority) or ended
         line: ApprovalLine = {
-            "actor": each.actor.to_dict(),
+            "actor": {"type": actor.type, "id": actor.id},
             "granted_at": each.granted_at,
             "expires_at": each.expires_at,
             "comment": each.comment,
