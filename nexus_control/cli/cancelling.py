@@ -14,6 +14,7 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import cancelling
 from nexus_control.usecases.run_answers import CancelData
 from nexus_control.values.actors import Actor
+from nexus_control.values.results import looking_after
 
 
 @shared_options("acting_as", "db")
@@ -35,14 +36,16 @@ def cancel(
             raise invalid_argument("--reason", "is needed: it is recorded with the outcome")
         values = {"request_id": chosen_id, "actor": frame.actor, "reason": reason}
         data = cancelling.cancel(store, door.validated(door.CancelArguments, values))
-        named = short(store, data["request_id"])
+        done = f"It is recorded that {data['request_id']} is to be cancelled"
+        with looking_after(done):
+            named = short(store, data["request_id"])
 
     def show(screen: Screen) -> None:
         request = named if screen.is_terminal else data["request_id"]
         screen.prose(f"{_asked(data)} {_what_follows(data)}", DONE)
         screen.verbatim(frame.command("wait", argument=request))
 
-    return Answer(data, show, f"It is recorded that {data['request_id']} is to be cancelled")
+    return Answer(data, show, done)
 
 
 def _asked(data: CancelData) -> str:

@@ -42,6 +42,7 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
+from nexus_control.values.results import looking_after
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for where there is no terminal. Needs ID.")]
 Full = Annotated[bool, typer.Option("--full", help="Show everything before the question, as ? does at it.")]
@@ -197,11 +198,13 @@ def _decide(
             arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
         with _naming_the_rehearsal(frame, request_id):
             data = act.record(store, act.arguments(**arguments), assurance)
-        decided, named = _inspected(store, request_id, None), short(store, request_id)
+        done = f"It is recorded that you {act.verb} {data['request_id']}"
+        with looking_after(done):
+            decided, named = _inspected(store, request_id, None), short(store, request_id)
     is_next = data["state"] in ("pending_approval", "approved")
     adapters = readable(config_or_default(asking.config)) if is_next else None
     told = _told(frame, data, decided, named, adapters and adapters.path)
-    return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
+    return Answer(data, told, done)
 
 
 @contextmanager

@@ -55,6 +55,7 @@ from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Dispatch, Mode
+from nexus_control.values.results import looking_after
 
 Goal = Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")]
 ChosenMode = Annotated[
@@ -173,8 +174,10 @@ def _requested(
         checker = router if isinstance(router, PlanChecker) else None
         arguments, note = _bound(arguments, checker, config)
         data = requesting.request(store, arguments, checker, frame.rules)
-    named = short(store, data["request_id"])
-    decision = store.load(data["request_id"])
+    done = f"Request {data['request_id']} was made" if data["created"] else None
+    with looking_after(done or f"Request {data['request_id']} was made before"):
+        named = short(store, data["request_id"])
+        decision = store.load(data["request_id"])
     policy, ends = decision.facts.policy or Policy(), decision.facts.expires()
     until = Times(store.clock.now()).moment(format_instant(ends)) if ends else None
     notes = [
@@ -198,7 +201,7 @@ def _requested(
         signed = policy.min_assurance == "signed"
         screen.verbatim(frame.approving(request_id, config=config and config.path, signed=signed))
 
-    return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
+    return Answer(data, show, done)
 
 
 def _show(

@@ -38,6 +38,7 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
 from nexus_control.usecases.allowing import require_open
 from nexus_control.usecases.run_answers import ExecuteData, RecoveredRun
+from nexus_control.values.results import looking_after
 
 Outcome: TypeAlias = Literal["completed", "failed"]
 _TO_APPROVE = "People approve what it gave back. To look at it and approve it:"
@@ -111,7 +112,9 @@ def execute(
 
 def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str) -> Answer:
     whole_id, run_id = data["request_id"], data["run_id"]
-    short_id, facts = short(store, whole_id), store.load(whole_id).facts
+    done = f"Request {whole_id} was executed in mode {data['mode']}: run {run_id} completed"
+    with looking_after(done):
+        short_id, facts = short(store, whole_id), store.load(whole_id).facts
     is_open = facts.phase == "open"
     how = "rehearsed" if is_open else f"executed in mode {data['mode']}"
     steps = counted(data["steps_executed"], "step")
@@ -130,9 +133,7 @@ def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id:
             screen.prose("Its proof:")
             screen.verbatim(frame.command("audit", argument=request))
 
-    return Answer(
-        data, show, f"Request {whole_id} was executed in mode {data['mode']}: run {run_id} completed"
-    )
+    return Answer(data, show, done)
 
 
 def _show_steps_of(fault: NexusControlError) -> None:
@@ -254,10 +255,12 @@ def reconcile(
         settled_id = chosen(store, request_id, unsettled())
         values = {"request_id": settled_id, "actor": frame.actor, **settled}
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
-        named = short(store, settled_id)
+        done = f"It is recorded that {settled_id} is {data['state']}"
+        with looking_after(done):
+            named = short(store, settled_id)
 
     def show(screen: Screen) -> None:
         request = named if screen.is_terminal else settled_id
         screen.prose(f"Request {request} is {data['state']}.", DONE)
 
-    return Answer(data, show, f"It is recorded that {settled_id} is {data['state']}")
+    return Answer(data, show, done)

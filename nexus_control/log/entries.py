@@ -9,6 +9,7 @@ from typing import Any, TypedDict, cast
 
 from nexus_control.bundle import BundleEvent
 from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import NexusControlError
 from nexus_control.events import (
     Origin,
     StoredEvent,
@@ -27,6 +28,7 @@ from nexus_control.evidence.chain import (
 )
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
+from nexus_control.storage.faults import damaged
 from nexus_control.values.actors import Actor, actor_text
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
@@ -68,16 +70,41 @@ def actor_of(entry: Entry) -> Actor:
 
 
 def to_event(entry: Entry) -> StoredEvent:
-    """The event of a decision or a template, as stored."""
+    """The event of a decision or a template, as stored. Raises STORE_UNAVAILABLE for an entry that nobody could have
+    written here, and REPLAY_INVALID for a type of event that is not known.
+    """
+    try:
+        payload: object = json.loads(entry.payload)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(entry) from error
+    if not isinstance(payload, dict) or tuple(map(type, entry)) != _TYPES:
+        raise _damaged(entry)
     return StoredEvent(
         decision_id=entry.stream,
         seq=entry.seq,
         event_type=parse_event_type(entry.event_type),
         ts=entry.ts,
         actor=actor_of(entry),
-        payload=cast("Mapping[str, Any]", json.loads(entry.payload)),
+        payload=cast("Mapping[str, Any]", payload),
         digest=entry.digest,
         origin=entry.origin,
+    )
+
+
+def type_of(field: str) -> type:
+    """What a column of the log holds: an integer or text."""
+    return int if field in ("generation", "seq") else str
+
+
+_TYPES = tuple(map(type_of, Entry._fields))
+
+
+def _damaged(entry: Entry) -> NexusControlError:
+    """The fault for an entry that was edited past the library."""
+    return damaged(
+        f"event {entry.seq!r:.80} of {entry.stream!r:.80} is damaged: look at the store with doctor",
+        stream=str(entry.stream)[:80],
+        seq=str(entry.seq)[:80],
     )
 
 

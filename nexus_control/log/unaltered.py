@@ -20,6 +20,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS, event_hash, name_of_decision
 from nexus_control.facts import Facts
+from nexus_control.integrity import is_bare
 from nexus_control.log.entries import (
     RECORDS,
     actor_of,
@@ -143,7 +144,8 @@ def _is_next(entry: Entry, seq: int, head: str, name: str, is_checked: bool) -> 
     """Whether the decision's event `seq` is what follows after `head`. `name` is that of the decision."""
     _, _, _, given_seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin = entry
     try:
-        if given_seq != seq or (is_checked and digest_of_canonical_payload(event_type, payload) != digest):
+        stands = digest_of_canonical_payload(event_type, payload) == digest if is_checked else is_bare(digest)
+        if given_seq != seq or not stands:
             return False
         who = _spelled_actor(actor_type, actor_id)
         hashed = event_hash(name, origin, who, digest, event_type, head, seq, ts)

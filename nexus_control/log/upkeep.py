@@ -24,11 +24,11 @@ from typing import get_args
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
-from nexus_control.integrity import sha256_hex
+from nexus_control.integrity import is_bare, sha256_hex
 from nexus_control.log import head
 from nexus_control.log.beside import Look, look_beside
 from nexus_control.log.checkpoints import lost_checkpoint
-from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
+from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event, type_of
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.log_keys import key_record_of
 from nexus_control.log.projection import brought_by, import_record_of
@@ -221,8 +221,7 @@ def _chain_faults(log: list[Placed]) -> Iterator[Fault]:
 
 def _type_problem(entry: Entry) -> str | None:
     for name, value in zip(Entry._fields, entry, strict=True):
-        wanted = int if name in ("generation", "seq") else str
-        if type(value) is not wanted:
+        if type(value) is not (wanted := type_of(name)):
             return f"{name} is no {'integer' if wanted is int else 'text'}"
     return None if entry.kind in get_args(EntryKind) else f"there is no kind {entry.kind!r:.80}"
 
@@ -230,7 +229,9 @@ def _type_problem(entry: Entry) -> str | None:
 def _entry_faults(entry: Entry, prev: str, position: int, *, check_digest: bool) -> Iterator[Fault]:
     where = _where(entry)
     try:
-        if check_digest and digest_of(entry) != entry.digest:
+        if not is_bare(entry.digest):
+            yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: digest is no digest", position=position)
+        elif check_digest and digest_of(entry) != entry.digest:
             yield Fault(code="DIGEST_MISMATCH", detail=f"{where}: payload was changed", position=position)
         if leaf_of(entry, prev) != entry.leaf:
             yield Fault(code="CHAIN_BROKEN", detail=f"{where}: chain hash differs", position=position)

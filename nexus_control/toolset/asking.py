@@ -30,6 +30,7 @@ from nexus_control.usecases.views import decision_view, template_view
 from nexus_control.values.instants import format_instant
 from nexus_control.values.pages import page_of
 from nexus_control.values.payloads import Elicitation
+from nexus_control.values.results import looking_after
 
 FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -159,7 +160,8 @@ def decide(context: ToolContext, arguments: ApproveOptions, answer: FormAnswer) 
         )
     denial = validated(DenyArguments, {**given, "reason": answer.reason or _NO_REASON})
     deciding.deny(context.store, denial, assurance="elicited", elicitation=answer.elicitation)
-    return views.current_view(context.store, arguments.request_id)[0]
+    with looking_after("The denial is recorded"):
+        return views.current_view(context.store, arguments.request_id)[0]
 
 
 def needs_a_person(context: ToolContext, arguments: ApproveOptions, why: str) -> NexusControlError:

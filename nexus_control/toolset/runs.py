@@ -62,6 +62,7 @@ from nexus_control.usecases.arguments import (
 )
 from nexus_control.usecases.ruling import require_not_of_the_rules
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
+from nexus_control.values.results import looking_after
 
 _SOMETIMES: Final = (
     "dispatch", "idempotency_key", "metadata", "supersedes", "ending", "rehearsal", "imported", "reconciled",
@@ -78,18 +79,21 @@ def request(context: ToolContext, arguments: RequestArguments) -> RequestOutput:
     data = requesting.request(context.store, arguments, checker, context.rules)
     if lacks_steps(context, arguments.plan):
         data["warnings"].append("Without a plan of steps the adapters here cannot execute it.")
-    _, reasons = views.current_view(context.store, data["request_id"])
-    is_ruled = "rules_digest" in data and arguments.template_name is None
-    said = (
-        [f"The rules gave it the template {data['template_name']}."]
-        if is_ruled and "template_name" in data
-        else []
-    )
-    return {
-        **data,
-        "summary": " ".join((f"Request {data['request_id']} is {_quorum(data)}.", *said, *data["warnings"])),
-        **what_now(context, data["request_id"], data["state"], reasons),
-    }
+    with looking_after(f"Request {data['request_id']} {'was made' if data['created'] else 'is there'}"):
+        _, reasons = views.current_view(context.store, data["request_id"])
+        is_ruled = "rules_digest" in data and arguments.template_name is None
+        said = (
+            [f"The rules gave it the template {data['template_name']}."]
+            if is_ruled and "template_name" in data
+            else []
+        )
+        return {
+            **data,
+            "summary": " ".join(
+                (f"Request {data['request_id']} is {_quorum(data)}.", *said, *data["warnings"])
+            ),
+            **what_now(context, data["request_id"], data["state"], reasons),
+        }
 
 
 def _require_steps(context: ToolContext, arguments: RequestArguments) -> None:
@@ -107,32 +111,34 @@ def approve(context: ToolContext, arguments: ApproveOptions) -> ApprovalOutput:
     else:
         raise asking.needs_a_person(context, arguments, context.unanswered)
     given = "approval" if context.answer is None or context.answer.approves else "denial"
-    _, reasons = views.current_view(context.store, data["request_id"])
-    return {
-        **data,
-        "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
-        **what_now(context, data["request_id"], data["state"], reasons, has_asked=True),
-    }
+    with looking_after(f"The {given} is recorded"):
+        _, reasons = views.current_view(context.store, data["request_id"])
+        return {
+            **data,
+            "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
+            **what_now(context, data["request_id"], data["state"], reasons, has_asked=True),
+        }
 
 
 def execute(context: ToolContext, arguments: ExecuteArguments) -> ExecuteOutput:
     data = executing.execute(context.store, arguments, context.router, rules=context.rules)
     request_id, steps = data["request_id"], counted(data["steps_executed"], "step")
-    standing, reasons = views.current_view(context.store, request_id)
-    is_rehearsal = standing["state"] != DecisionState.COMPLETED
-    return {
-        "request_id": request_id,
-        "execution_id": data["execution_id"],
-        "run_id": data["run_id"],
-        "mode": data["mode"],
-        "steps_executed": data["steps_executed"],
-        "request_digest": data["request_digest"],
-        "response_digest": data["response_digest"],
-        "effect": data["effect"],
-        **run_steps(context, data["execution_id"], data["results"], truncated=data["truncated"]),
-        "summary": f"The {'dry run' if is_rehearsal else 'execution'} completed as run {data['run_id']}: {steps}.",
-        **what_now(context, request_id, standing["state"], reasons),
-    }
+    with looking_after(f"Run {data['run_id']} completed"):
+        standing, reasons = views.current_view(context.store, request_id)
+        is_rehearsal = standing["state"] != DecisionState.COMPLETED
+        return {
+            "request_id": request_id,
+            "execution_id": data["execution_id"],
+            "run_id": data["run_id"],
+            "mode": data["mode"],
+            "steps_executed": data["steps_executed"],
+            "request_digest": data["request_digest"],
+            "response_digest": data["response_digest"],
+            "effect": data["effect"],
+            **run_steps(context, data["execution_id"], data["results"], truncated=data["truncated"]),
+            "summary": f"The {'dry run' if is_rehearsal else 'execution'} completed as run {data['run_id']}: {steps}.",
+            **what_now(context, request_id, standing["state"], reasons),
+        }
 
 
 def executing_still(context: ToolContext, arguments: ExecuteArguments) -> ExecutingOutput:

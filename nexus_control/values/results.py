@@ -6,14 +6,16 @@ defect of the library: its traceback is logged, and the answer is INTERNAL witho
 
 import logging
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 
 T = TypeVar("T")
+
+_MADE = "Do not do it again. Look at the status when the store can be read again."
 
 _log = logging.getLogger("nexus_control")
 
@@ -80,6 +82,18 @@ def fault_of(action: Callable[[], T]) -> T | NexusControlError:
         with suppress(Exception):  # an exception of foreign code may be one that cannot be shown
             _log.exception("unexpected fault")
         return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")
+
+
+@contextmanager
+def looking_after(done: str) -> Generator[None]:
+    """In the block the store is looked at after a change, which a fault there does not undo. `done` is the change, as a
+    sentence without its stop: it stands before the fault's own message. The advice is not to make it again.
+    """
+    try:
+        yield
+    except NexusControlError as fault:
+        message = f"{done}, but what it led to could not be read: {fault.message}"
+        raise NexusControlError(fault.code, message, fault.details, _MADE) from fault
 
 
 def result_of(action: Callable[[], T]) -> ToolResult[T]:

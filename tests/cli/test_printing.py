@@ -15,6 +15,7 @@ import pytest
 from nexus_control.cli.streams import StandardStream
 from tests.cli.office import CONFIG
 from tests.cli.running import Commands, environment
+from tests.support.tampering import attacking
 
 WAYS = {
     "closed": (">&-", "Bad file descriptor"),
@@ -302,3 +303,17 @@ def test_a_checkpoint_that_is_new_is_said_to_be_made(commands: Commands, tmp_pat
     assert said(in_a_shell(tmp_path, "log checkpoint", "closed")).startswith(
         "A new checkpoint of the log was signed"
     )
+
+
+def test_a_verdict_that_is_recorded_is_told_also_where_the_rest_of_the_history_cannot_be_read(
+    commands: Commands,
+) -> None:
+    request_id = commands.answer("request", "g", "--min-approvals", "2", "--as", "human:alice")["request_id"]
+    commands.answer("approve", request_id, "--yes", "--as", "human:bob")
+    with attacking(commands.folder / commands.database) as rows:
+        rows.execute("UPDATE entries SET payload = '{' WHERE event_type = 'APPROVAL_GRANTED'")
+    error = commands.answer("approve", request_id, "--yes", "--as", "human:carol", code=1)
+    assert error["code"] == "STORE_UNAVAILABLE"
+    assert "It is recorded that you approve" in error["message"]
+    assert error["next"].startswith("Do not do it again.")
+    assert commands.answer("status", request_id)["active_approvals"] == 2

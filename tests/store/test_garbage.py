@@ -2,6 +2,7 @@
 raises.
 """
 
+import json
 import random
 import sqlite3
 from contextlib import suppress
@@ -146,6 +147,35 @@ def test_labels_that_cannot_be_read_are_rebuilt(labels: str, victim: Victim, tmp
     examined = Commands(tmp_path).answer("doctor", code=3)
     assert examined["checks"]["projections"] == "fail"
     assert Commands(tmp_path).answer("doctor", "--rebuild")["ok"]
+
+
+@pytest.mark.parametrize("name", sorted(GARBAGE.keys() - {"position"}))
+def test_whoever_reads_garbage_in_the_log_gets_an_answer_or_a_refusal_and_never_a_defect(
+    name: str, victim: Victim, tmp_path: Path
+) -> None:
+    """What is answered is JSON, too: the command line and the server write it down."""
+    path = tmp_path / "copy.db"
+    ids = sorted({entry.stream for _, entry in victim.log if entry.kind == "decision"})
+    refusals = 0
+    for garbage in sample_of(GARBAGE[name], 6):
+        victim.copy(path)
+        with attacking(path) as rows:
+            for which in ("kind = 'decision' AND seq = 2", "kind = 'template'"):
+                place = f"(SELECT min(position) FROM entries WHERE {which})"
+                rows.execute(f"UPDATE entries SET {name} = {garbage} WHERE position = {place}")
+        with NexusControlTools(db_path=str(path)) as tools:
+            answers = [
+                tools.events_since(),
+                tools.list_requests(),
+                tools.template_list(),
+                *(look(each) for each in ids for look in (tools.status, tools.inspect, tools.export_bundle)),
+                *(tools.status(each, include_events=True) for each in ids),
+            ]
+        for answer in answers:
+            assert answer.error_code != "INTERNAL", (garbage[:40], answer)
+            json.dumps(answer.to_dict())
+        refusals += sum(not answer.success for answer in answers)
+    assert refusals
 
 
 @pytest.mark.parametrize("edit", ["generation = -5", "generation = 7", "progress = '{}'"])

@@ -4,6 +4,7 @@ Each change is made to a copy of one busy store, in events that a bundle would h
 row computed again, and with the row's chain hash, too.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.export import export_decision, export_of
+from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.contract import Entry
 from tests.domain.histories import CREATED, POLICY
 from tests.domain.test_replay import HISTORIES
 from tests.support.amounts import sample_of
-from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
+from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
 from tests.support.json_values import TEXT, json_values
 from tests.support.routers import ScriptedRouter, good_answer
 from tests.support.tampering import Log, Victim, attacking, busy_store, changed, sealed
@@ -262,6 +264,24 @@ def test_an_import_record_that_was_edited_to_excuse_false_digests_excuses_none(
             with DecisionStore(victim.with_log(tmp_path / "store.db", log)) as store:
                 result = export_decision(store, record.stream, generation=record.generation)
             assert result.error_code == ErrorCode.INTEGRITY_MISMATCH
+
+
+@pytest.mark.parametrize("added", ['"', "\\", '","seq":9,"x":"', "0"])
+def test_a_digest_that_nobody_checked_and_that_is_no_digest_is_not_exported(
+    added: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forger who writes the database has this library, too, and can make it take any text for a digest."""
+    with NexusControlTools() as origin:
+        bundle = data_of(origin.export_bundle(approved(origin)))["bundle"]
+    bundle["events"][-1]["digest"] += added
+    with NexusControlTools(db_path=str(tmp_path / "store.db")) as tools:
+        with monkeypatch.context() as forging:
+            forging.setattr("nexus_control.integrity._BARE", re.compile("(?s).*"))
+            brought = tools.import_bundle(bundle, verify_digest=False, replay_after_import=False)
+            assert data_of(brought)["imported"]["forensic"]
+        name = bundle["decision"]["decision_id"]
+        assert tools.export_bundle(name).error_code == ErrorCode.INTEGRITY_MISMATCH
+        assert [fault.code for fault in find_faults(tools.store)] == ["ENTRY_UNREADABLE"]
 
 
 @settings(max_examples=100)
