@@ -60,7 +60,7 @@ from nexus_control.system.whole_files import is_folder, is_regular, is_there
 from nexus_control.usecases.grouping import groups_in
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
-from nexus_control.values.results import fault_of
+from nexus_control.values.results import fault_of, is_made
 
 _SHARED: Final[dict[str, tuple[object, object]]] = {
     "acting_as": (ActingAs, None),
@@ -371,7 +371,7 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
             screen.verbatim(to_run)
     if fault.code in _NOT_VERIFIED_CODES:
         return typer.Exit(NOT_VERIFIED)
-    return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)
+    return typer.Exit(USAGE if fault.code in _USAGE_CODES and not is_made(fault) else REFUSED)
 
 
 def identity(acting_as: str | None, *, option: str = "--as") -> tuple[Actor, Assurance]:

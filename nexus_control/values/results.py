@@ -93,7 +93,12 @@ def looking_after(done: str) -> Generator[None]:
         yield
     except NexusControlError as fault:
         message = f"{done}, but what it led to could not be read: {fault.message}"
-        raise NexusControlError(fault.code, message, fault.details, _MADE) from fault
+        raise NexusControlError(fault.code, message, {**fault.details, "made": True}, _MADE) from fault
+
+
+def is_made(fault: NexusControlError) -> bool:
+    """Whether the change was made, and only what it led to could not be read."""
+    return fault.details.get("made") is True
 
 
 def result_of(action: Callable[[], T]) -> ToolResult[T]:
