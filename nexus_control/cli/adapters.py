@@ -118,6 +118,18 @@ def readable(config: Source | None) -> Source | None:
     return config
 
 
+def named_in_commands(given: Path | None, settings: Settings | None = None) -> Path | None:
+    """The file that printed commands name for its adapters, so that they work from any folder: the given one, or one
+    that is found and can be read. Raises CONFIG_INVALID where the given one cannot be read.
+    """
+    found = config_or_default(given, settings)
+    if given is None:
+        found = readable(found)
+    elif found is not None:
+        adapters_of(found)
+    return found and found.path
+
+
 def takers(
     router: PlanChecker, config: Source, plan: str | None, max_steps: int | None
 ) -> tuple[list[str], list[NexusControlError]]:

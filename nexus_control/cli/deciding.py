@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 import typer
 
-from nexus_control.cli.adapters import adapters_at_hand, config_or_default, readable
+from nexus_control.cli.adapters import adapters_at_hand, named_in_commands
 from nexus_control.cli.frame import Answer, Frame, identity, shared_options
 from nexus_control.cli.naming import MOST, Fit, approved_by, awaiting, chosen, requested_by, short
 from nexus_control.cli.options import FittingId, UsualConfig
@@ -182,7 +182,8 @@ def _decide(
         if asking.yes:
             assurance = "declared"  # because nobody answered at a terminal
         known = "signed" if signing.is_asked_for else assurance
-        with _naming_the_rehearsal(frame, request_id):
+        adapters = named_in_commands(asking.config, frame)
+        with _naming_the_rehearsal(frame, request_id, adapters):
             deciding.require_may_decide(store, act.arguments(request_id=request_id, actor=actor), known)
         shown = None if asking.yes else _Shown.of(store, request_id, asking, act, frame.utc)
         basis = shown and shown.basis
@@ -196,27 +197,24 @@ def _decide(
             arguments["rehearsal_digest"] = shown and shown.rehearsal_digest
         if stated is not None:
             arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
-        with _naming_the_rehearsal(frame, request_id):
+        with _naming_the_rehearsal(frame, request_id, adapters):
             data = act.record(store, act.arguments(**arguments), assurance)
         done = f"It is recorded that you {act.verb} {data['request_id']}"
         with looking_after(done):
             decided, named = _inspected(store, request_id, None), short(store, request_id)
-    is_next = data["state"] in ("pending_approval", "approved")
-    adapters = readable(config_or_default(asking.config)) if is_next else None
-    told = _told(frame, data, decided, named, adapters and adapters.path)
-    return Answer(data, told, done)
+    return Answer(data, _told(frame, data, decided, named, adapters), done)
 
 
 @contextmanager
-def _naming_the_rehearsal(frame: Frame, request_id: str) -> Generator[None]:
-    """In the block, a refusal because nothing was rehearsed names the command that rehearses, unless a worker
-    does.
+def _naming_the_rehearsal(frame: Frame, request_id: str, adapters: Path | None) -> Generator[None]:
+    """In the block, a refusal because nothing was rehearsed names the command that rehearses, with these adapters,
+    unless a worker does.
     """
     try:
         yield
     except NexusControlError as fault:
         if fault.code is ErrorCode.REHEARSAL_REQUIRED and "dispatch" not in fault.details:
-            fault.details["command"] = frame.rehearsing(request_id)
+            fault.details["command"] = frame.executing(request_id, config=adapters, rehearses=True)
         raise
 
 
@@ -251,8 +249,8 @@ def _told(
             screen.prose("It can be executed now:")
             # Where adapters are declared, `execute` finds the one that takes the plan.
             adapter = adapter or (None if adapters else "KIND:NAME")
-            options = {"--adapter": adapter, "--adapters-from": adapters, **signers}
-            screen.verbatim(frame.command("execute", argument=request_id, options=options))
+            options = {"--adapter": adapter, **signers}
+            screen.verbatim(frame.executing(request_id, config=adapters, options=options))
 
     return show
 

@@ -131,9 +131,14 @@ class Frame(Settings):
             signed=signed,
         )
 
-    def rehearsing(self, request_id: str) -> str:
-        """The command that rehearses a request, from any folder."""
-        return self.command("execute", "--dry-run", argument=request_id)
+    def executing(
+        self, request_id: str, *, config: Path | None, options: Options | None = None, rehearses: bool = False
+    ) -> str:
+        """The command that executes a request, or rehearses it, with the adapters of `config`, from any folder."""
+        verbs = ("execute", "--dry-run") if rehearses else ("execute",)
+        return self.command(
+            *verbs, argument=request_id, options={"--adapters-from": config, **(options or {})}
+        )
 
     def store(self, *, makes: bool = False) -> DecisionStore:
         """The store; with `makes` it is created if it is missing. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""

@@ -196,7 +196,7 @@ def _requested(
             screen.prose(note, NOTE)
         if decision.facts.rehearsal_lack(store.clock.now()):
             screen.prose("It has to be rehearsed before anybody can approve; that needs no approval:")
-            screen.verbatim(frame.rehearsing(request_id))
+            screen.verbatim(frame.executing(request_id, config=config and config.path, rehearses=True))
         screen.prose("To look at it and approve it:")
         signed = policy.min_assurance == "signed"
         screen.verbatim(frame.approving(request_id, config=config and config.path, signed=signed))

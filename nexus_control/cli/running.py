@@ -107,10 +107,12 @@ def execute(
             except (KeyboardInterrupt, Terminated):
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
-        return _executed(frame, store, data, adapter_id)
+        return _executed(frame, store, data, adapter_id, found)
 
 
-def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str) -> Answer:
+def _executed(
+    frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str, config: Source | Path | None
+) -> Answer:
     whole_id, run_id = data["request_id"], data["run_id"]
     done = f"Request {whole_id} was executed in mode {data['mode']}: run {run_id} completed"
     with looking_after(done):
@@ -128,7 +130,8 @@ def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id:
             screen.prose("Nobody can approve by it: it gave back no steps." if lack else _TO_APPROVE)
             if lack is None:
                 signed = facts.policy is not None and facts.policy.min_assurance == "signed"
-                screen.verbatim(frame.approving(request, signed=signed))
+                adapters = config.path if isinstance(config, Source) else config
+                screen.verbatim(frame.approving(request, config=adapters, signed=signed))
         if not is_open:
             screen.prose("Its proof:")
             screen.verbatim(frame.command("audit", argument=request))

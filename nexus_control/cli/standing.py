@@ -1,6 +1,7 @@
 """Shows where a request stands: who asked, who agreed, who still can, what its run gave back, and what to type next."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from nexus_control.advice import advice_for, after_failure
@@ -60,13 +61,15 @@ _OUTCOMES: Final = {
 }
 
 
-def standing(frame: Frame, store: DecisionStore, data: StatusData) -> Callable[[Screen], None]:
-    """Shows the answer of `status` to people."""
+def standing(
+    frame: Frame, store: DecisionStore, data: StatusData, adapters: Path | None
+) -> Callable[[Screen], None]:
+    """Shows the answer of `status` to people. `adapters` is the file whose adapters the next command names."""
     times = Times(parse_instant(data["as_of"]), utc=frame.utc)
     named = short(store, data["request_id"])
     fields = list(_fields(data, times))
     goes_on = data["state"] == "executing" and settling.is_seen_at_work(store, data["request_id"])
-    words, commands = _next(frame, named, data, goes_on=goes_on)
+    words, commands = _next(frame, named, data, adapters, goes_on=goes_on)
     given_back = _given_back(store, data)
 
     def show(screen: Screen) -> None:
@@ -244,7 +247,9 @@ def _given_back(store: DecisionStore, data: StatusData) -> str | None:
     return output_of(resulting.result(store, door.validated(door.ResultArguments, values)))
 
 
-def _next(frame: Frame, named: str, data: StatusData, *, goes_on: bool) -> tuple[str, list[str]]:
+def _next(
+    frame: Frame, named: str, data: StatusData, adapters: Path | None, *, goes_on: bool
+) -> tuple[str, list[str]]:
     """What to do next, in words, and the commands for it. `goes_on`: the process that executes is there."""
     codes = [reason["code"] for reason in data["blocking_reasons"]]
     match data["state"]:
@@ -254,15 +259,16 @@ def _next(frame: Frame, named: str, data: StatusData, *, goes_on: bool) -> tuple
                 [],
             )
         case "pending_approval" if "REHEARSAL_REQUIRED" in codes:
-            return "It has to be rehearsed before anybody can approve:", [frame.rehearsing(named)]
+            rehearsing = frame.executing(named, config=adapters, rehearses=True)
+            return "It has to be rehearsed before anybody can approve:", [rehearsing]
         case "pending_approval" if data["awaited"]:
-            return "An approver types:", [_approving(frame, named, data)]
+            return "An approver types:", [_approving(frame, named, data, adapters)]
         case "approved" if not codes and is_guarded(data["adapter_id"]):
             return f"{who_runs(data['adapter_id'])} {how_to_go_on(data['adapter_id'])}", []
         case "approved" if not codes and "dispatch" in data:
             return "A worker executes it, and nobody else: wait.", []
         case "approved" if not codes:
-            return "It can be executed:", [frame.command("execute", argument=named)]
+            return "It can be executed:", [frame.executing(named, config=adapters)]
         case "executing":
             return _while_executing(frame, named, can_stop="cancel" not in data, goes_on=goes_on)
         case "completed":
@@ -293,10 +299,10 @@ def _while_executing(frame: Frame, named: str, *, can_stop: bool, goes_on: bool)
     return f"{said[0].upper()}{said[1:]}:", commands
 
 
-def _approving(frame: Frame, named: str, data: StatusData) -> str:
+def _approving(frame: Frame, named: str, data: StatusData, adapters: Path | None) -> str:
     awaited = data["awaited"]
     signed = awaited is not None and awaited["min_assurance"] == "signed"
-    return frame.approving(named, signed=signed)
+    return frame.approving(named, config=adapters, signed=signed)
 
 
 def _advice(reasons: list[BlockingReasonData]) -> str:

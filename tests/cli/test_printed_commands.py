@@ -51,6 +51,16 @@ HOSTILE_IDS = (
 )
 
 
+REHEARSED = """
+[adapters.files]
+kind = "subprocess"
+capabilities = ["apply", "dry_run"]
+[adapters.files.tools.write]
+argv = ["true"]
+dry_run_argv = ["true"]
+"""
+
+
 @dataclass(frozen=True)
 class Desk:
     """A store in a folder with a name that a shell would take apart, and another folder that is an attacker's."""
@@ -138,6 +148,40 @@ def test_what_a_request_and_its_approval_print_finds_the_adapters_from_any_folde
 
 
 @needs_ssh_keygen
+def test_a_rehearsed_request_goes_its_way_by_printed_commands_with_the_adapters_of_a_named_file(
+    desk: Desk,
+) -> None:
+    """What `request`, `execute` and `status` print, each from another folder than that of the file."""
+    config, plan = desk.folder / "team $x.toml", desk.folder / "plan.json"
+    config.write_text(REHEARSED)
+    call = {"tool": "files", "method": "write", "args": {}}
+    plan.write_text(json.dumps([{"step_id": "s1", "intent": "write", "call": call}]))
+    named = ("--config", config.name)
+    asked = ("--mode", "apply", "--plan-file", plan.name, "--as", "human:alice")
+    printed = desk.printed("request", "write", *asked, "--require-rehearsal", "1h", *named)
+    (request_id,) = [each["request_id"] for each in data_of(desk.tools.list_requests())["requests"]]
+    (rehearse,) = [line for line in printed if " execute " in line]
+    (asking,) = desk.printed("status", request_id, *named)
+    assert shlex.split(asking)[-1] == str(config) == shlex.split(rehearse)[-1]
+    (approve,) = commands_in(desk.run(rehearse))
+    assert shlex.split(approve)[-1] == str(config)
+    desk.run(approve, typed="y\n")
+    (execute,) = desk.printed("status", request_id, *named)
+    desk.run(execute)
+    assert desk.state(request_id) == "completed"
+
+
+def test_a_named_file_that_declares_nothing_readable_stops_a_verdict_also_where_nobody_is_asked(
+    desk: Desk,
+) -> None:
+    request_id = data_of(desk.tools.request(goal="g", actor=ALICE))["request_id"]
+    broken = desk.folder / "broken.toml"
+    broken.write_text("[adapters.files]\nkind = 'subproces'\n")
+    assert not desk.printed("approve", request_id, "--yes", "--config", broken.name, code=2)
+    assert not desk.printed("status", request_id, "--adapters-from", broken.name, code=2)
+    assert desk.state(request_id) == "pending_approval"
+
+
 def test_what_a_signed_policy_prints_signs_with_the_key_of_who_runs_it(desk: Desk) -> None:
     key, signers = desk.home / ".ssh" / "id_ed25519", desk.folder / "allowed signers"
     assert keygen("-q", "-t", "ed25519", "-N", "", "-f", key).returncode == 0
