@@ -218,10 +218,10 @@ def named_source(path: Path) -> Source:
         return Source(path=path, kind="option", fault=_unreadable(path, error))
 
 
-def refused(path: Path, problems: Sequence[str]) -> NexusControlError:
+def refused(path: Path, problems: Sequence[str], advice: str | None = None) -> NexusControlError:
     """CONFIG_INVALID for the file at `path`. The message has the first problem, the details have all."""
     details = {"file": str(path), "problems": list(problems)}
-    return NexusControlError(ErrorCode.CONFIG_INVALID, f"{path}: {problems[0]}", details)
+    return NexusControlError(ErrorCode.CONFIG_INVALID, f"{path}: {problems[0]}", details, advice)
 
 
 def _otherwise(name: str, source: Source, own: Source) -> NexusControlError:
@@ -294,7 +294,7 @@ def _table(path: Path, content: bytes) -> dict[str, object]:
 
 
 def _unreadable(path: Path, error: OSError) -> NexusControlError:
-    return refused(path, [f"cannot be read ({error.strerror})"])
+    return refused(path, [f"cannot be read ({error.strerror})"], "Name a file that is there and may be read.")
 
 
 def _place(source: Source, name: str) -> str:

@@ -137,7 +137,7 @@ class Frame(Settings):
         """The command that executes a request, or rehearses it, with the adapters of `config`, from any folder."""
         verbs = ("execute", "--dry-run") if rehearses else ("execute",)
         return self.command(
-            *verbs, argument=request_id, options={"--adapters-from": config, **(options or {})}
+            *verbs, argument=request_id, options={**(options or {}), "--adapters-from": config}
         )
 
     def store(self, *, makes: bool = False) -> DecisionStore:

@@ -156,13 +156,21 @@ def chosen(store: DecisionStore, given: str | None, fit: Fit, *, yes: bool = Fal
 
 
 def whole(store: DecisionStore, given: str) -> str:
-    """The whole id that `given` is, or that it begins. Raises AMBIGUOUS_ID."""
+    """The whole id that `given` is, or that it begins. Raises AMBIGUOUS_ID, and DECISION_NOT_FOUND for too short a
+    beginning.
+    """
     given = door.validated(door.StatusArguments, {"request_id": given}).request_id
     with store.reading() as session:
         found = session.rows.decision_ids(given, MOST + 1)
     begun = [each for each in found if each.startswith(given)]
     if len(given) < _FEWEST:
-        begun = [each for each in begun if each == given]
+        begun, longer = [each for each in begun if each == given], begun
+        if longer and not begun:
+            raise NexusControlError(
+                ErrorCode.DECISION_NOT_FOUND,
+                f"{given!r} begins an id, but is too short: give at least its first {_FEWEST} characters",
+                {"decision_id": given},
+            )
     if len(begun) > 1:
         raise _ambiguous(store, f"More than one id begins with {given!r:.80}", begun)
     return begun[0] if begun else given

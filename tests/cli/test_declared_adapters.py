@@ -328,3 +328,11 @@ def test_pins_beside_a_file_that_was_found_must_not_be_writable_by_others(
     refused = commands.answer("adapter", "list", code=2)
     assert refused["code"] == "CONFIG_INVALID"
     assert "is not used, because" in refused["message"]
+
+
+def test_a_named_file_that_is_not_there_is_told_apart_from_one_with_a_wrong_entry(commands: Commands) -> None:
+    refused = commands.answer("adapter", "list", "--config", "taem.toml", code=2)
+    assert (refused["code"], refused["next"]) == (
+        "CONFIG_INVALID",
+        "Name a file that is there and may be read.",
+    )

@@ -60,6 +60,11 @@ def test_no_decision_is_found_by_fewer_than_4_characters_or_by_others(given: str
     assert store.answer("status", given, code=1)["code"] == "DECISION_NOT_FOUND"
 
 
+@pytest.mark.parametrize("given", ["aaa", "bb", "cc"])
+def test_a_beginning_that_is_too_short_is_told_how_long_it_must_be(given: str, store: Commands) -> None:
+    assert "at least its first 4 characters" in store.answer("status", given, code=1)["message"]
+
+
 @pytest.mark.parametrize("given", ["", "x" * 300])
 def test_what_no_id_can_be_is_refused_as_an_argument(given: str, store: Commands) -> None:
     assert store.answer("status", given, code=2)["code"] == "INVALID_ARGUMENT"
