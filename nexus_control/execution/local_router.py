@@ -42,6 +42,7 @@ from nexus_control.execution.adapter import (
     StepError,
     StepResult,
     code_of,
+    undeclared_adapter,
 )
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
@@ -243,20 +244,16 @@ class LocalRouter(
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
             known = self._adapters.ids()
-            listed = bounded(", ".join(known), 300) or "none"
-            meant = [each for each in known if each.endswith(f":{adapter_id}")]
-            hint = f". Did you mean {bounded(meant[0], 80)}?" if len(meant) == 1 else ""
             raise NexusControlError(
-                ErrorCode.ADAPTER_UNKNOWN,
-                f"there is no adapter {adapter_id!r:.80}; declared are: {listed}{hint}",
-                {"adapter_ids": list(known)},
+                ErrorCode.ADAPTER_UNKNOWN, undeclared_adapter(adapter_id, known), {"adapter_ids": list(known)}
             )
         return adapter
 
     def _selected(self, adapter_id: str, required: Sequence[str]) -> Adapter:
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
-            raise RunError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
+            said = undeclared_adapter(adapter_id, self._adapters.ids())
+            raise RunError("UNKNOWN_ADAPTER", bounded(said, 300))
         missing = sorted(set(required) - adapter.capabilities)
         if missing:
             said = bounded(lacking(adapter_id, missing, adapter.capabilities), 300)
@@ -359,7 +356,7 @@ def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | Non
     for n, step in enumerate(steps):
         problem = adapter.problem_with(step.call)
         if step.call.tool != adapter.name:
-            problem = f"tool must be {adapter.name!r}, the adapter's name"
+            problem = f"tool must be {adapter.name!r}, the adapter's name, not {step.call.tool!r:.80}"
         problem = problem or secret_problem(taker, step.call)
         if problem:
             command = adapter.command_for_owner(step.call) if isinstance(adapter, OwnerHelper) else None

@@ -24,10 +24,31 @@ def meant(name: object, known: Iterable[str]) -> str:
 
     Only the first 80 characters are looked at, because the name may be of any length.
     """
+    return _asked(_likely(name, known))
+
+
+def meant_adapter(given: str, known: Collection[str]) -> str:
+    """What a problem with an unknown adapter id ends with. The names are compared: a kind is longer than most names.
+
+    >>> meant_adapter("web", ["subprocess:web"])
+    " (did you mean 'subprocess:web'?)"
+    >>> meant_adapter("subprocess:other", ["subprocess:web"])
+    ''
+    """
+    names = [each.partition(":")[2] for each in known]
+    near = _likely(given.partition(":")[2] or given, names)
+    ids = [each for each, name in zip(known, names, strict=True) if name == near]
+    return _asked(ids[0]) if len(ids) == 1 else ""
+
+
+def _likely(name: object, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name)[:80], sorted(known), 1)
-    return f" (did you mean {near[0]!r:.80}?)" if near else ""
+    return next(iter(get_close_matches(str(name)[:80], sorted(known), 1)), None)
+
+
+def _asked(likely: str | None) -> str:
+    return "" if likely is None else f" (did you mean {likely!r:.80}?)"
 
 
 def listed(names: Iterable[str], known: Collection[str] = ()) -> str:

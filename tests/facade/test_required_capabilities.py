@@ -40,7 +40,8 @@ def test_a_capability_that_the_adapter_lacks_is_named_with_those_that_it_has(
 ) -> None:
     with NexusControlTools(plan_checker=router) as tools:
         before = contents(tools.store)
-        refused = tools.request("Wait", ALICE, **{**ASKED, **TIMEOT, "mode": mode, "dispatch": dispatch})
+        asked: dict[str, Any] = ASKED | TIMEOT | {"mode": mode, "dispatch": dispatch}
+        refused = tools.request("Wait", ALICE, **asked)
         assert (refused.error_code, refused.error) == ("ROUTER_NOT_READY", f"ROUTER_NOT_READY: {SAID}")
         assert refused.details == {
             "required": ["timeot"],
@@ -68,15 +69,14 @@ def test_a_requirement_that_was_not_given_with_the_request_holds_too(
 )
 def test_other_requests_are_made(router: LocalRouter, asked: dict[str, Any]) -> None:
     with NexusControlTools(plan_checker=router) as tools:
-        assert data_of(tools.request("Wait", ALICE, **{**ASKED, **asked}))["warnings"] == []
+        assert data_of(tools.request("Wait", ALICE, **(ASKED | asked)))["warnings"] == []
 
 
 def test_a_request_whose_adapter_is_a_workers_alone_is_made(router: LocalRouter) -> None:
     with NexusControlTools(plan_checker=router) as tools:
-        asked = tools.request(
-            "Wait", ALICE, **{**ASKED, **TIMEOT, "adapter_id": "subprocess:far", "dispatch": "worker"}
-        )
-        assert "the worker is the first" in data_of(asked)["warnings"][0]
+        far: dict[str, Any] = {"adapter_id": "subprocess:far", "dispatch": "worker"}
+        made = data_of(tools.request("Wait", ALICE, **(ASKED | TIMEOT | far)))
+        assert "the worker is the first" in made["warnings"][0]
 
 
 class _TakesAnyPlan(FakeRouter):
