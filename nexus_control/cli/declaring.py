@@ -34,6 +34,7 @@ from nexus_control.lifecycle import counted
 from nexus_control.storage import is_made
 from nexus_control.system.commands import absolute
 from nexus_control.usecases.binding import bound_otherwise
+from nexus_control.values.likely_names import meant_adapter
 from nexus_control.values.results import fault_of
 
 adapter = group(
@@ -100,7 +101,8 @@ def _named(adapters: Adapters, name: str, source: Source) -> Adapter:
     if len(found) == 1:
         return found[0]
     known = ", ".join(adapters.ids()) or "none"
-    problem = "is more than one adapter: name its kind too" if found else "is not declared"
+    hint = meant_adapter(name, adapters.ids())
+    problem = "is more than one adapter: name its kind too" if found else f"is not declared{hint}"
     raise NexusControlError(
         ErrorCode.ADAPTER_UNKNOWN,
         f"{name!r:.80} {problem}; declared in {source.path}: {known}",

@@ -1,6 +1,6 @@
 """An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,7 +13,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.stopping import Order
 from nexus_control.integrity import json_digest, prefixed, sha256_hex
-from nexus_control.values.likely_names import meant
+from nexus_control.values.likely_names import listed, meant, meant_adapter
 
 RecordOutput: TypeAlias = Literal["whole", "digest"]
 """Whether the run's answer and log hold what a step gave back, or only its digest and size."""
@@ -183,6 +183,21 @@ class Adapters:
         """
         adapter = self.get(adapter_id)
         return None if adapter is None else prefixed(json_digest(adapter.declaration()))
+
+
+def undeclared_adapter(given: str, declared: Collection[str]) -> str:
+    """The problem with an adapter id that is not declared, with those that are."""
+    return (
+        f"there is no adapter {given!r:.80}{meant_adapter(given, declared)}; declared are: {listed(declared)}"
+    )
+
+
+def undeclared_method(call: Call, declared: Collection[str], adapter_id: str) -> str:
+    """The problem with a method that the adapter does not declare, with those that it does."""
+    return (
+        f"method {call.method!r:.80} is not declared by {adapter_id}{meant(call.method, declared)};"
+        f" declared are: {listed(declared)}"
+    )
 
 
 def undeclared_argument(args: Mapping[str, object], declared: Set[str]) -> str | None:

@@ -42,6 +42,7 @@ from nexus_control.execution.adapter import (
     StepError,
     StepResult,
     code_of,
+    undeclared_adapter,
 )
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
@@ -83,6 +84,7 @@ from nexus_control.execution.secrets import SecretTaker, secret_problem
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import order_given
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
+from nexus_control.values.likely_names import lacking
 from nexus_control.values.records import encode
 
 
@@ -179,7 +181,7 @@ class LocalRouter(
         mode: RunMode = "dry_run" if dry_run else "apply"
         adapter = self._declared(adapter_id)
         if mode not in adapter.capabilities:
-            return Obstacle(text=f"adapter {adapter_id} does not have the capability {mode}", is_final=True)
+            return Obstacle(text=lacking(adapter_id, [mode], adapter.capabilities), is_final=True)
         first = known_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
         if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
             return Obstacle(text=f"step {first.step_id!r} could not be started: {why}", is_final=False)
@@ -242,24 +244,20 @@ class LocalRouter(
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
             known = self._adapters.ids()
-            listed = bounded(", ".join(known), 300) or "none"
-            meant = [each for each in known if each.endswith(f":{adapter_id}")]
-            hint = f". Did you mean {bounded(meant[0], 80)}?" if len(meant) == 1 else ""
             raise NexusControlError(
-                ErrorCode.ADAPTER_UNKNOWN,
-                f"there is no adapter {adapter_id!r:.80}; declared are: {listed}{hint}",
-                {"adapter_ids": list(known)},
+                ErrorCode.ADAPTER_UNKNOWN, undeclared_adapter(adapter_id, known), {"adapter_ids": list(known)}
             )
         return adapter
 
     def _selected(self, adapter_id: str, required: Sequence[str]) -> Adapter:
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
-            raise RunError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
+            said = undeclared_adapter(adapter_id, self._adapters.ids())
+            raise RunError("UNKNOWN_ADAPTER", bounded(said, 300))
         missing = sorted(set(required) - adapter.capabilities)
         if missing:
-            named = bounded(", ".join(missing), 300)
-            raise RunError("CAPABILITY_MISSING", f"{adapter_id} does not have the capability {named}")
+            said = bounded(lacking(adapter_id, missing, adapter.capabilities), 300)
+            raise RunError("CAPABILITY_MISSING", said)
         return adapter
 
     def _refuse(self, goal: str, mode: RunMode, adapter_id: str, error: RunError) -> dict[str, Any]:
@@ -358,7 +356,7 @@ def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | Non
     for n, step in enumerate(steps):
         problem = adapter.problem_with(step.call)
         if step.call.tool != adapter.name:
-            problem = f"tool must be {adapter.name!r}, the adapter's name"
+            problem = f"tool must be {adapter.name!r}, the adapter's name, not {step.call.tool!r:.80}"
         problem = problem or secret_problem(taker, step.call)
         if problem:
             command = adapter.command_for_owner(step.call) if isinstance(adapter, OwnerHelper) else None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.adapter import StepError, StepResult
+from nexus_control.execution.adapter import StepError, StepResult, undeclared_method
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.mcp_session import Server, Session, difference, opened_session
 from nexus_control.execution.plan import Call, recorded
@@ -99,7 +99,7 @@ class McpAdapter:
 
     def problem_with(self, call: Call) -> str | None:
         if call.method not in self._pins:
-            return f"method {call.method!r} is not declared by {self._server.adapter_id}"
+            return undeclared_method(call, self._pins, self._server.adapter_id)
         pin = self._pins[call.method]
         if pin is None:
             return (

@@ -38,7 +38,9 @@ from nexus_control.execution.adapter import (
     StepError,
     StepResult,
     StepStatus,
+    adapter_id,
     undeclared_argument,
+    undeclared_method,
 )
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
@@ -145,7 +147,7 @@ class PythonAdapter:
         It compares the method's name and the arguments' names with the declaration, and calls no function.
         """
         if call.method not in self._methods:
-            return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
+            return undeclared_method(call, self._methods, adapter_id(self))
         for method in (self._methods[call.method], self._dry_run_methods.get(call.method)):
             if method is not None and (problem := _arguments_problem(method, call)):
                 return problem

@@ -26,6 +26,7 @@ REFUSALS = frozenset(
 """The codes with which a router refuses a run before its first step."""
 
 
+@runtime_checkable
 class RouterProtocol(Protocol):
     """The two methods that `execute` needs of a router.
 
@@ -125,8 +126,9 @@ class PlanChecker(Protocol):
 
         >>> checked = NexusControlTools(store, plan_checker=router)
 
-    With a plan checker, a request that names its adapter is refused if the adapter could never run the plan. A checker
-    that is an `AdapterDescriber` too binds the request to the adapter's declaration.
+    With a plan checker, a request that names its adapter is refused if the adapter could never run the plan, or lacks a
+    capability that the request requires. A checker that is an `AdapterDescriber` too binds the request to the adapter's
+    declaration.
     """
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:

@@ -32,7 +32,9 @@ from nexus_control.execution.adapter import (
     StepError,
     StepResult,
     StepStatus,
+    adapter_id,
     undeclared_argument,
+    undeclared_method,
 )
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.declared_arguments import (
@@ -153,7 +155,7 @@ class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
     def problem_with(self, call: Call) -> str | None:
         tool = self._program.get(call.method)
         if tool is None:
-            return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
+            return undeclared_method(call, self._program, adapter_id(self))
         return tool.problem_with(call.args)
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription:

@@ -13,11 +13,11 @@ from typing import Any
 from nexus_control.approvals import awaited, unattainable
 from nexus_control.decision import require_future, require_may_withdraw, wrong_state
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.router import AdapterDescriber, ObstacleFinder, PlanChecker
+from nexus_control.execution.router import AdapterDescriber, ObstacleFinder, PlanChecker, RouterProtocol
 from nexus_control.log import head
 from nexus_control.log.projection import Projection, request_key
 from nexus_control.log.session import ReadSession, WriteSession
-from nexus_control.policy import Policy
+from nexus_control.policy import Policy, missing_capabilities
 from nexus_control.rules.book import RuleBook
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
@@ -30,6 +30,7 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.groups import slot_words
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import format_instant
+from nexus_control.values.likely_names import lacking
 from nexus_control.values.payloads import (
     DecisionCreatedPayload,
     DecisionWithdrawnPayload,
@@ -64,7 +65,7 @@ def request(
     if arguments.require_rehearsal is not None and arguments.mode == "dry_run":
         warnings.append("require_rehearsal has no effect on a request for a dry run, which changes nothing")
     if plan_checker is not None and arguments.adapter_id is not None:
-        digest, found = _checked(plan_checker, arguments.adapter_id, arguments, policy.max_steps)
+        digest, found = _checked(plan_checker, arguments.adapter_id, arguments, policy)
         attached = replace(attached, adapter_digest=digest)
         warnings += found
 
@@ -87,18 +88,19 @@ def request(
 
 
 def _checked(
-    checker: PlanChecker, adapter_id: str, arguments: RequestArguments, max_steps: int | None
+    checker: PlanChecker, adapter_id: str, arguments: RequestArguments, policy: Policy
 ) -> tuple[str | None, list[str]]:
     """The digest of the adapter, which takes the plan, and warnings. The digest is None where the checker cannot tell,
     and where the adapter is known to a worker alone.
     """
     try:
-        checker.check_plan(adapter_id, arguments.plan, max_steps)
+        checker.check_plan(adapter_id, arguments.plan, policy.max_steps)
     except NexusControlError as fault:
         if arguments.dispatch is None or fault.code is not ErrorCode.ADAPTER_UNKNOWN:
             raise
         return None, [f"Adapter {adapter_id} is not declared here: the worker is the first to check the plan"]
     warnings = list(_obstacles(checker, adapter_id, arguments))
+    _require_capable(checker, adapter_id, policy)
     digest = checker.adapter_digest(adapter_id) if isinstance(checker, AdapterDescriber) else None
     return digest, warnings if arguments.dispatch is None else []
 
@@ -121,6 +123,21 @@ def _obstacles(checker: PlanChecker, adapter_id: str, arguments: RequestArgument
         raise NexusControlError(ErrorCode.ROUTER_NOT_READY, obstacle.text, advice=advice)
     if obstacle is not None:
         yield f"As things are here, it could not be executed: {obstacle.text}"
+
+
+def _require_capable(checker: PlanChecker, adapter_id: str, policy: Policy) -> None:
+    """Raises ROUTER_NOT_READY for an adapter that is known to lack what the policy requires of it."""
+    required = list(policy.require_adapter_capabilities)
+    if not required or not isinstance(checker, RouterProtocol):
+        return
+    present = checker.get_adapter_capabilities(adapter_id)
+    if present is not None and (missing := missing_capabilities(policy, present)):
+        raise NexusControlError(
+            ErrorCode.ROUTER_NOT_READY,
+            lacking(adapter_id, missing, present),
+            {"required": required, "missing": list(missing), "capabilities": sorted(present)},
+            advice="Require what the adapter has, or name an adapter that has all of it; nothing was written.",
+        )
 
 
 def _answer(

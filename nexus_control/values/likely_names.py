@@ -1,6 +1,9 @@
-"""The name that somebody may have meant who wrote another: a problem ends with it."""
+"""The name that somebody may have meant who wrote another, and the names that there are: a problem ends with them."""
 
 from collections.abc import Collection, Iterable, Iterator
+
+MOST_LISTED = 10
+"""Of the names that a problem lists; it counts the others."""
 
 
 def unknown_fields(prefix: str, given: Iterable[object], known: Collection[str]) -> Iterator[str]:
@@ -21,7 +24,55 @@ def meant(name: object, known: Iterable[str]) -> str:
 
     Only the first 80 characters are looked at, because the name may be of any length.
     """
+    return _asked(_likely(name, known))
+
+
+def meant_adapter(given: str, known: Collection[str]) -> str:
+    """What a problem with an unknown adapter id ends with. The names are compared: a kind is longer than most names.
+
+    >>> meant_adapter("web", ["subprocess:web"])
+    " (did you mean 'subprocess:web'?)"
+    >>> meant_adapter("subprocess:other", ["subprocess:web"])
+    ''
+    """
+    names = [each.partition(":")[2] for each in known]
+    near = _likely(given.partition(":")[2] or given, names)
+    ids = [each for each, name in zip(known, names, strict=True) if name == near]
+    return _asked(ids[0]) if len(ids) == 1 else ""
+
+
+def _likely(name: object, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
-    near = get_close_matches(str(name)[:80], sorted(known), 1)
-    return f" (did you mean {near[0]!r:.80}?)" if near else ""
+    return next(iter(get_close_matches(str(name)[:80], sorted(known), 1)), None)
+
+
+def _asked(likely: str | None) -> str:
+    return "" if likely is None else f" (did you mean {likely!r:.80}?)"
+
+
+def listed(names: Iterable[str], known: Collection[str] = ()) -> str:
+    """These names, sorted and at most `MOST_LISTED` of them, each with the known one that may have been meant.
+
+    >>> listed(["status", "deploy"])
+    'deploy, status'
+    >>> listed(f"m{n:02}" for n in range(12))
+    'm00, m01, m02, m03, m04, m05, m06, m07, m08, m09 and 2 more'
+    >>> listed(())
+    'none'
+    """
+    given = sorted(names)
+    more = f" and {len(given) - MOST_LISTED} more" if len(given) > MOST_LISTED else ""
+    return (", ".join(f"{name:.80}{meant(name, known)}" for name in given[:MOST_LISTED]) or "none") + more
+
+
+def lacking(adapter_id: str, missing: Collection[str], present: Collection[str]) -> str:
+    """The problem with an adapter that does not have these capabilities, with those that it has.
+
+    >>> lacking("subprocess:web", ["timeot"], ["dry_run", "timeout"])
+    "adapter subprocess:web does not have the capability timeot (did you mean 'timeout'?); it has: dry_run, timeout"
+    """
+    noun = "capability" if len(missing) == 1 else "capabilities"
+    return (
+        f"adapter {adapter_id} does not have the {noun} {listed(missing, present)}; it has: {listed(present)}"
+    )

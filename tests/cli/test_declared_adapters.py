@@ -76,8 +76,11 @@ def test_an_adapter_that_only_its_command_knows_is_shown_with_that_command(comma
 
 
 def test_an_adapter_that_is_not_declared_is_refused_with_those_that_are(commands: Commands) -> None:
-    refused = commands.answer("adapter", "show", "nobody", code=1)
+    refused = commands.answer("adapter", "show", "kyes", code=1)
     assert refused["code"] == "ADAPTER_UNKNOWN"
+    assert refused["message"].startswith(
+        "'kyes' is not declared (did you mean 'subprocess:keys'?); declared in"
+    )
     assert "subprocess:keys, subprocess:old" in refused["message"]
 
 

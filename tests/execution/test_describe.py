@@ -141,7 +141,7 @@ def test_an_adapter_that_is_not_there_describes_nothing(base: Path) -> None:
     with pytest.raises(NexusControlError) as refused:
         router.describe("subprocess:other", plan(step("one", text="x")))
     assert refused.value.code is ErrorCode.ADAPTER_UNKNOWN
-    assert "Did you mean" not in refused.value.message
+    assert "did you mean" not in refused.value.message
     assert refused.value.details["adapter_ids"] == ["subprocess:keys"]
 
 

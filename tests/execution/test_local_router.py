@@ -180,11 +180,36 @@ def test_a_plan_is_checked_as_it_would_be_run(tmp_path: Path) -> None:
         assert refused.value.code is (ErrorCode.PLAN_INVALID if known else ErrorCode.ADAPTER_UNKNOWN)
 
 
-@pytest.mark.parametrize("given", ["keys", "subprocess:key"])
-def test_an_adapter_whose_kind_was_left_out_is_suggested(tmp_path: Path, given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("keys", " (did you mean 'subprocess:keys'?)"),
+        ("subprocess:kyes", " (did you mean 'subprocess:keys'?)"),
+        ("python:keys", " (did you mean 'subprocess:keys'?)"),
+        ("subprocess:other", ""),
+        ("", ""),
+        ("two", ""),
+    ],
+)
+def test_an_adapter_that_is_not_declared_is_told_with_those_that_are(
+    tmp_path: Path, given: str, hint: str
+) -> None:
+    two = [kind("two", {"m": lambda: None}) for kind in (PythonAdapter, _OtherKind)]
+    router = LocalRouter(Adapters([keys_adapter(tmp_path, TOOLS), *two]))
+    said = f"there is no adapter {given!r}{hint}; declared are: other:two, python:two, subprocess:keys"
     with pytest.raises(NexusControlError) as refused:
-        keys_router(tmp_path, TOOLS).check_plan(given, plan(ADD), None)
-    assert refused.value.message.endswith("Did you mean subprocess:keys?") == (given == "keys")
+        router.check_plan(given, plan(ADD), None)
+    assert refused.value.message == said
+    assert router.run("g", given, dry_run=False, plan=plan(ADD))["error"]["message"] == said
+
+
+class _OtherKind(PythonAdapter):
+    kind = "other"
+
+
+def test_a_step_of_another_adapter_is_told_with_the_tool_that_was_given(tmp_path: Path) -> None:
+    with pytest.raises(NexusControlError, match="tool must be 'keys', the adapter's name, not 'kyes'"):
+        keys_router(tmp_path, TOOLS).check_plan("subprocess:keys", plan(step("add", tool="kyes")), None)
 
 
 def test_a_step_that_was_cut_off_leaves_an_apply_run_unknown_and_a_dry_run_failed(tmp_path: Path) -> None:

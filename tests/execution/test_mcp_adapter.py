@@ -244,6 +244,11 @@ def test_arguments_are_checked_against_the_pinned_schema(downstream: Downstream,
     assert downstream.adapter(downstream.pins).problem_with(call) == problem
 
 
+def test_a_tool_that_is_not_declared_is_told_with_those_that_are(downstream: Downstream) -> None:
+    problem = downstream.adapter({}).problem_with(Call(tool="files", method="putt", args={}))
+    assert problem == f"method 'putt' is not declared by {ADAPTER} (did you mean 'put'?); declared are: put"
+
+
 def test_a_tool_that_is_not_pinned_cannot_be_asked_for(downstream: Downstream, tmp_path: Path) -> None:
     asked = plan(step("put", tool="files", text="one"))
     with LocalRouter([downstream.adapter({})]) as router, DecisionStore(tmp_path / "d.db") as store:

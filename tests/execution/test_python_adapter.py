@@ -31,7 +31,10 @@ def takes_any_name(service: str, **more: object) -> None: ...
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (call("other", service="a"), "method"),
+        (
+            call("rotat", service="a"),
+            "method 'rotat' is not declared by python:keys (did you mean 'rotate'?); declared are: any, rotate",
+        ),
         (call("rotate"), "args do not fit 'rotate': missing"),
         (call("rotate", service="a", n=1), "args has 'n', which is not declared"),
         (call("rotate", servise="a"), "args has 'servise', which is not declared (did you mean 'service'?)"),

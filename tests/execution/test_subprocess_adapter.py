@@ -16,7 +16,7 @@ def call(method: str = "m", **args: object) -> Call:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (call("other"), "method"),
+        (call("other"), "method 'other' is not declared by subprocess:keys; declared are: m"),
         (call(), "args.service is missing"),
         (call(service="a", force=True), "args has 'force', which is not declared"),
         (call(servise="a"), "args has 'servise', which is not declared (did you mean 'service'?)"),

@@ -188,7 +188,7 @@ def test_a_rehearsal_keeps_every_other_rule(place: Place) -> None:
     expired = place.asked(expires_in="5m")
     place.clock.advance(minutes=6)
     assert reasons(place.execute(expired, dry_run=True)) == ["EXPIRED"]
-    lacking = place.asked(require_adapter_capabilities=["magic"])
+    lacking = place.asked(adapter_id=None, require_adapter_capabilities=["magic"])
     assert reasons(place.execute(lacking, dry_run=True)) == ["CAPABILITIES_MISSING"]
     denied = place.asked()
     data_of(place.tools.deny(denied, BOB, "no"))
