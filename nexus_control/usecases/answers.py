@@ -67,7 +67,7 @@ class ApprovalData(StateData):
 class RequestData(ApprovalData):
     """The answer of `request`. `basis` commits to all that an approver is shown. Template keys need a template.
     `created` is false where the idempotency key has found a request that was there. `warnings` say why it could not be
-    executed as things are here.
+    executed as things are here, and in what it demands less than its template.
     """
 
     created: bool

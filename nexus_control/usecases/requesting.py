@@ -17,7 +17,7 @@ from nexus_control.execution.router import AdapterDescriber, ObstacleFinder, Pla
 from nexus_control.log import head
 from nexus_control.log.projection import Projection, request_key
 from nexus_control.log.session import ReadSession, WriteSession
-from nexus_control.policy import Policy, missing_capabilities
+from nexus_control.policy import Policy, missing_capabilities, weaker_fields
 from nexus_control.rules.book import RuleBook
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
@@ -64,6 +64,10 @@ def request(
     warnings = list[str]()
     if arguments.require_rehearsal is not None and arguments.mode == "dry_run":
         warnings.append("require_rehearsal has no effect on a request for a dry run, which changes nothing")
+    if template is not None and (weaker := weaker_fields(template.policy, policy)):
+        warnings.append(
+            f"It demands less than the template {template.name!r:.80}, which lets it: {', '.join(weaker)}"
+        )
     if plan_checker is not None and arguments.adapter_id is not None:
         digest, found = _checked(plan_checker, arguments.adapter_id, arguments, policy)
         attached = replace(attached, adapter_digest=digest)

@@ -67,6 +67,15 @@ def test_a_request_answers_its_id_and_where_the_quorum_stands(tools: NexusContro
     }
 
 
+@pytest.mark.parametrize(("asked", "weaker"), [(1, ["min_approvals"]), (2, []), (3, [])])
+def test_a_request_that_demands_less_than_its_template_says_so(
+    asked: int, weaker: list[str], tools: NexusControlTools
+) -> None:
+    data_of(tools.template_create("prod", ALICE, min_approvals=2))
+    made = data_of(tools.request("g", ALICE, template_name="prod", min_approvals=asked))
+    assert [each.partition(": ")[2].split(", ") for each in made["warnings"]] == [weaker] * bool(weaker)
+
+
 def test_an_approval_answers_where_the_quorum_stands_and_keeps_its_comment(tools: NexusControlTools) -> None:
     request_id = asked(tools)
     assert data_of(tools.approve(request_id, BOB, comment="looks safe")) == {
