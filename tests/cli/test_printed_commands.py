@@ -154,7 +154,7 @@ def test_a_rehearsed_request_goes_its_way_by_printed_commands_with_the_adapters_
     """What `request`, `execute` and `status` print, each from another folder than that of the file."""
     config, plan = desk.folder / "team $x.toml", desk.folder / "plan.json"
     config.write_text(REHEARSED)
-    call = {"tool": "files", "method": "write", "args": {}}
+    call: dict[str, Any] = {"tool": "files", "method": "write", "args": {}}
     plan.write_text(json.dumps([{"step_id": "s1", "intent": "write", "call": call}]))
     named = ("--config", config.name)
     asked = ("--mode", "apply", "--plan-file", plan.name, "--as", "human:alice")
