@@ -1,6 +1,7 @@
 """A run: rounds over the workloads, and within each workload the implementations in turns, a process each."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,8 +138,8 @@ class Run:
         if name == THIS:
             self.problems.append(problem)
         else:
-            workload, kind, *_ = problem.split(": ")
-            self.skipped[OF_BEFORE + workload] = kind
+            workload, _, text = problem.partition(": ")
+            self.skipped[OF_BEFORE + workload] = kind_of(text)
 
     def _fixtures(self, name: str) -> Path:
         return self.folder / f"fixtures-{name}"
@@ -155,3 +156,13 @@ class Run:
 
 def _say(text: str) -> None:
     print(f"# {text}", file=sys.stderr, flush=True)
+
+
+def kind_of(problem: str) -> str:
+    """The kind of a problem, without its text: the name of the exception, or the exit code.
+
+    >>> kind_of("ImportError: cannot import name 'x' from 'y' (/somewhere/y.py)")
+    'ImportError'
+    """
+    named = re.match(r"[A-Za-z_][\w.]*(?=:|$)|exit code -?\d+$", problem)
+    return named[0] if named else "a fault"

@@ -50,7 +50,7 @@ from nexus_control.artifact import (
 )
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
-from nexus_control.events import event_id, type_text
+from nexus_control.events import event_id
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_of
 from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
@@ -132,7 +132,7 @@ def _spelled(
     # Nearly all of a bundle is events: canonical_json of each would take several times as long.
     return (
         f'{{"actor":{actor},"decision_id":{decision_id},"digest":{digest},"event_id":{event_id},'
-        f'"payload":{payload},"seq":{seq},"ts":{_text(ts)},"type":{type_text(event_type)}}}'
+        f'"payload":{payload},"seq":{seq},"ts":{_text(ts)},"type":{_text(event_type)}}}'
     )
 
 

@@ -7,7 +7,6 @@ the bare sha256 of `canonical_json({"event_type": ..., "payload": ...})`. Its `t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -66,7 +65,6 @@ __all__ = [
     "event_id",
     "parse_event_type",
     "read_ahead",
-    "type_text",
 ]
 
 Origin: TypeAlias = Literal["local", "imported"]
@@ -100,13 +98,7 @@ def compute_event_digest(event_type: EventType | str, payload: Mapping[str, obje
 
 def digest_of_canonical_payload(event_type: EventType | str, payload_text: str) -> str:
     """Like `compute_event_digest`, for a payload that is canonical JSON already."""
-    return sha256_hex(f'{{"event_type":{type_text(event_type)},"payload":{payload_text}}}')
-
-
-@lru_cache(maxsize=64)  # every event of a history has one of few
-def type_text(event_type: EventType | str) -> str:
-    """The canonical JSON of an event type."""
-    return encode_basestring(event_type)
+    return sha256_hex(f'{{"event_type":{encode_basestring(str(event_type))},"payload":{payload_text}}}')
 
 
 def parse_event_type(name: str) -> EventType:

@@ -22,7 +22,7 @@ from json.encoder import encode_basestring
 from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.events import Origin, type_text
+from nexus_control.events import Origin
 from nexus_control.integrity import PREFIX, prefixed
 from nexus_control.values.actors import Actor, actor_text
 
@@ -88,7 +88,7 @@ def _spelled(
     # what separates the fields stands in that exactly once.
     return (
         f'{{"_type":"{_TYPES[origin]}","actor":{actor},{decision}"digest":"{PREFIX}{digest}",'
-        f'"event_type":{type_text(event_type)},"prev":"{PREFIX}{prev}","seq":{seq},{template}"ts":{_text(ts)}}}'
+        f'"event_type":{_text(event_type)},"prev":"{PREFIX}{prev}","seq":{seq},{template}"ts":{_text(ts)}}}'
     )
 
 

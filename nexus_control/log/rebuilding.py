@@ -13,6 +13,7 @@ from nexus_control.facts import Facts, fold
 from nexus_control.log.entries import to_event
 from nexus_control.log.projection import Projection, approval_rows, import_record_of, to_row
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Entry, Placed, Reader, Writer
+from nexus_control.storage.faults import is_damage
 
 
 def rebuild_rows(rows: Writer) -> None:
@@ -22,7 +23,11 @@ def rebuild_rows(rows: Writer) -> None:
     try:
         rebuilt = list(replayed(rows.log(), stored_rows(rows)))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if isinstance(error, NexusControlError) and error.code == ErrorCode.STORE_UNAVAILABLE:
+        if (
+            isinstance(error, NexusControlError)
+            and error.code == ErrorCode.STORE_UNAVAILABLE
+            and not is_damage(error)
+        ):
             raise
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,

@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,8 @@ class _Transaction(Turn):
         try:
             self._admit()
             connection = self._begun()
-            self._let_others_go_first(connection)
+            if self._commit_others(connection):
+                connection.execute(self._begin)
             return connection
         except BaseException:
             self._leave(commit=False)
@@ -232,13 +233,15 @@ class _Transaction(Turn):
         try:
             if self._admit(part):
                 connection = self._begun()
+                before = connection.total_changes
                 try:
                     part.run(connection)
                 except NexusControlError:
-                    if self._file.writer.offered():
-                        roll_back(connection)
-                        connection.execute(self._begin)
-                        self._let_others_go_first(connection)
+                    with suppress(sqlite3.Error, NexusControlError):  # of the others: this refusal stands
+                        if connection.total_changes != before and self._file.writer.offered():
+                            roll_back(connection)
+                            connection.execute(self._begin)
+                        self._commit_others(connection)
                     raise
                 if self._file.writer.offered() and not self._run_offered(connection):
                     part.run(connection)
@@ -248,11 +251,12 @@ class _Transaction(Turn):
         self._leave(commit=True)
         return part.result()
 
-    def _let_others_go_first(self, connection: sqlite3.Connection) -> None:
-        """Commit the parts of other threads, and begin again. Nothing was written here yet."""
-        if self._writer is not None and self._writer.offered() and self._run_offered(connection):
-            self._commit(connection)
-            connection.execute(self._begin)
+    def _commit_others(self, connection: sqlite3.Connection) -> bool:
+        """Whether there were parts of other threads to commit. Nothing was written here yet."""
+        if self._writer is None or not self._writer.offered() or not self._run_offered(connection):
+            return False
+        self._commit(connection)
+        return True
 
     def _run_offered(self, connection: sqlite3.Connection) -> bool:
         """Do the parts of other threads. False where a fault of theirs undid all of it, and it was begun again."""

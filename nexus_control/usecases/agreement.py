@@ -17,7 +17,7 @@ def approval_lines(decision: Projection, at: datetime, authority: Authority) -> 
     """Each approval, and whether it counts."""
     lines, imported_count = list[ApprovalLine](), decision.imported_count
     ended: Inactive | None = "request_expired" if request_expired(decision.facts, at) else None
-    # In one loop: all are shown, however many there are, and most of a long history were taken back.
+    # In one loop, and spelled out: all are shown, however many there are, and most of a long history were taken back.
     for each in decision.facts.progress.approvals:
         inactive, actor = "revoked", each.actor
         if each.revoked_at is None:

@@ -18,6 +18,7 @@ from benchmarks.report.plots import draw
 from benchmarks.report.rows import GROWING, Growing
 from benchmarks.report.table import amount, table
 from benchmarks.results import BEFORE, THIS, Machine, Outcome, Results, Spread, better, gather, ratios, spread
+from benchmarks.running import kind_of
 from benchmarks.sizes import FULL, SMOKE
 from benchmarks.syncs import WHY_NOT, build_counter
 from benchmarks.timing import in_turns
@@ -200,6 +201,21 @@ def test_what_an_earlier_version_cannot_do_keeps_no_page_from_being_written_and_
     assert why_no_page(lacking) is None
     shown = Results.model_validate_json(RESULT.read_text(encoding="utf-8"))
     assert [why for why in shown.skipped.values() if "/" in why] == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        ("benchmarks.errors.Odd: in /somewhere", "benchmarks.errors.Odd"),
+        ("KeyError", "KeyError"),
+        ("exit code -11", "exit code -11"),
+        ("/usr/bin/python3: No module named benchmarks.job", "a fault"),
+        ("/somewhere/x.so: undefined symbol: y", "a fault"),
+        ("", "a fault"),
+    ],
+)
+def test_of_a_problem_of_an_earlier_version_only_its_kind_is_kept(problem: str, kind: str) -> None:
+    assert kind_of(problem) == kind
 
 
 def whole_result() -> Results:

@@ -29,7 +29,7 @@ Work = Callable[[sqlite3.Connection], int]
 """A write, which returns the thread that did it."""
 
 SECONDS = 240.0  # against a hang
-_SHARING = {"share", "_run_offered", "_begun", "_leave", "_commit"}
+_SHARING = {"share", "_run_offered", "_begun", "_leave", "_commit", "_commit_others"}
 """The functions of `sqlite_file` that share commits."""
 
 
@@ -103,9 +103,19 @@ def adding(n: int) -> Work:
     return add
 
 
+def refusing_at_once(_: sqlite3.Connection) -> int:
+    raise NexusControlError(ErrorCode.ALREADY_APPROVED, "no")
+
+
 def refusing(connection: sqlite3.Connection) -> int:
     adding(99)(connection)
-    raise NexusControlError(ErrorCode.ALREADY_APPROVED, "no")
+    return refusing_at_once(connection)
+
+
+def dangling(connection: sqlite3.Connection) -> int:
+    """Fails at its COMMIT."""
+    connection.execute("INSERT INTO log(n, of) VALUES (3, 77)")
+    return 0
 
 
 def results(answers: list[Future[int]]) -> list[int]:
@@ -132,10 +142,6 @@ def test_a_refused_write_takes_nothing_of_the_others_with_it_and_hears_after_the
 
 
 def test_everybody_hears_that_a_commit_failed_and_nothing_is_stored(numbers: Numbers) -> None:
-    def dangling(connection: sqlite3.Connection) -> int:
-        connection.execute("INSERT INTO log(n, of) VALUES (3, 77)")
-        return 0
-
     with pytest.raises(sqlite3.IntegrityError):
         numbers.file.write(numbers.leading(adding(1), dangling, refusing))
     faults = [answer.exception(SECONDS) for answer in numbers.answers]
@@ -186,6 +192,31 @@ def test_a_thread_whose_writes_are_refused_all_the_time_does_those_that_wait(num
         answers = answers or numbers.ask(*map(adding, range(1, 9)))
     results(answers)
     assert numbers.numbers() == list(range(1, 9))
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize(
+    ("work", "stored", "fault"),
+    [(adding(1), [1], type(None)), (dangling, [], sqlite3.IntegrityError)],
+    ids=["stored", "failed"],
+)
+def test_a_refusal_stands_whatever_comes_of_the_write_that_waits(
+    work: Work, stored: list[int], fault: type[object], writes: bool, numbers: Numbers
+) -> None:
+    """Where it wrote nothing, the transaction goes on: between two another program could take the lock."""
+    seen: list[str] = []
+
+    def ask_and_refuse(connection: sqlite3.Connection) -> int:
+        numbers.ask(work)
+        numbers.wait_for(1)
+        connection.set_trace_callback(seen.append)
+        return refusing(connection) if writes else refusing_at_once(connection)
+
+    with refused(ErrorCode.ALREADY_APPROVED):
+        numbers.file.write(ask_and_refuse)
+    assert type(numbers.answers[0].exception(SECONDS)) is fault
+    assert numbers.numbers() == stored
+    assert ("BEGIN IMMEDIATE" in seen) == writes
 
 
 def test_what_one_store_left_of_a_thread_does_not_end_what_it_writes_through_another(
