@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import Actor, NexusControlTools
+from tests.support.clock import FakeClock
 from tests.web.in_process import answers, mounted
 from tests.web.requests_here import ALICE, BOB, adapters_in, ask_everything
 from tests.web.served import Served, served
@@ -127,7 +128,9 @@ def test_pages_of_a_list_go_on_where_the_one_before_ended(tmp_path: Path) -> Non
 
 
 def hostile(database: Path, text: str, name: str) -> str:
-    """A request whose every text is this one: its id."""
+    """A request whose every text is this one: its id. Its events are of one instant, because a report's picture has as
+    many labels as there is room for between them.
+    """
     plan = [
         {
             "step_id": "s",
@@ -136,7 +139,7 @@ def hostile(database: Path, text: str, name: str) -> str:
         }
     ]
     person = Actor("human", name)
-    with NexusControlTools(database) as tools:
+    with NexusControlTools(database, clock=FakeClock()) as tools:
         tools.template_store.create_template(
             name, person, description=text, min_approvals=2, approvers=[name, "bob"], labels=[name]
         )
