@@ -13,7 +13,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.stopping import Order
 from nexus_control.integrity import json_digest, prefixed, sha256_hex
-from nexus_control.values.likely_names import listed, meant, meant_adapter
+from nexus_control.values.likely_names import bounded_list, meant, meant_adapter
 
 RecordOutput: TypeAlias = Literal["whole", "digest"]
 """Whether the run's answer and log hold what a step gave back, or only its digest and size."""
@@ -187,16 +187,14 @@ class Adapters:
 
 def undeclared_adapter(given: str, declared: Collection[str]) -> str:
     """The problem with an adapter id that is not declared, with those that are."""
-    return (
-        f"there is no adapter {given!r:.80}{meant_adapter(given, declared)}; declared are: {listed(declared)}"
-    )
+    return f"there is no adapter {given!r:.80}{meant_adapter(given, declared)}; declared are: {bounded_list(declared)}"
 
 
 def undeclared_method(call: Call, declared: Collection[str], adapter_id: str) -> str:
     """The problem with a method that the adapter does not declare, with those that it does."""
     return (
         f"method {call.method!r:.80} is not declared by {adapter_id}{meant(call.method, declared)};"
-        f" declared are: {listed(declared)}"
+        f" declared are: {bounded_list(declared)}"
     )
 
 

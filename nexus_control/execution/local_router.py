@@ -84,7 +84,7 @@ from nexus_control.execution.secrets import SecretTaker, secret_problem
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import order_given
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
-from nexus_control.values.likely_names import lacking
+from nexus_control.values.likely_names import without_capabilities
 from nexus_control.values.records import encode
 
 
@@ -181,7 +181,9 @@ class LocalRouter(
         mode: RunMode = "dry_run" if dry_run else "apply"
         adapter = self._declared(adapter_id)
         if mode not in adapter.capabilities:
-            return Obstacle(text=lacking(adapter_id, [mode], adapter.capabilities), is_final=True)
+            return Obstacle(
+                text=without_capabilities(adapter_id, [mode], adapter.capabilities), is_final=True
+            )
         first = known_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
         if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
             return Obstacle(text=f"step {first.step_id!r} could not be started: {why}", is_final=False)
@@ -256,7 +258,7 @@ class LocalRouter(
             raise RunError("UNKNOWN_ADAPTER", bounded(said, 300))
         missing = sorted(set(required) - adapter.capabilities)
         if missing:
-            said = bounded(lacking(adapter_id, missing, adapter.capabilities), 300)
+            said = bounded(without_capabilities(adapter_id, missing, adapter.capabilities), 300)
             raise RunError("CAPABILITY_MISSING", said)
         return adapter
 

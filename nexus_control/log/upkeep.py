@@ -230,7 +230,9 @@ def _entry_faults(entry: Entry, prev: str, position: int, *, check_digest: bool)
     where = _where(entry)
     try:
         if not is_bare(entry.digest):
-            yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: digest is no digest", position=position)
+            yield Fault(
+                code="ENTRY_UNREADABLE", detail=f"{where}: digest is not 64 hex digits", position=position
+            )
         elif check_digest and digest_of(entry) != entry.digest:
             yield Fault(code="DIGEST_MISMATCH", detail=f"{where}: payload was changed", position=position)
         if leaf_of(entry, prev) != entry.leaf:

@@ -237,7 +237,7 @@ class _Transaction(Turn):
                 try:
                     part.run(connection)
                 except NexusControlError:
-                    with suppress(sqlite3.Error, NexusControlError):  # of the others: this refusal stands
+                    with suppress(sqlite3.Error, NexusControlError):  # theirs: they are told of it
                         if connection.total_changes != before and self._file.writer.offered():
                             roll_back(connection)
                             connection.execute(self._begin)

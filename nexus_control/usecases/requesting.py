@@ -30,7 +30,7 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.groups import slot_words
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import format_instant
-from nexus_control.values.likely_names import lacking
+from nexus_control.values.likely_names import without_capabilities
 from nexus_control.values.payloads import (
     DecisionCreatedPayload,
     DecisionWithdrawnPayload,
@@ -138,7 +138,7 @@ def _require_capable(checker: PlanChecker, adapter_id: str, policy: Policy) -> N
     if present is not None and (missing := missing_capabilities(policy, present)):
         raise NexusControlError(
             ErrorCode.ROUTER_NOT_READY,
-            lacking(adapter_id, missing, present),
+            without_capabilities(adapter_id, missing, present),
             {"required": required, "missing": list(missing), "capabilities": sorted(present)},
             advice="Require what the adapter has, or name an adapter that has all of it; nothing was written.",
         )

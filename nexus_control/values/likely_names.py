@@ -51,14 +51,14 @@ def _asked(likely: str | None) -> str:
     return "" if likely is None else f" (did you mean {likely!r:.80}?)"
 
 
-def listed(names: Iterable[str], known: Collection[str] = ()) -> str:
+def bounded_list(names: Iterable[str], known: Collection[str] = ()) -> str:
     """These names, sorted and at most `MOST_LISTED` of them, each with the known one that may have been meant.
 
-    >>> listed(["status", "deploy"])
+    >>> bounded_list(["status", "deploy"])
     'deploy, status'
-    >>> listed(f"m{n:02}" for n in range(12))
+    >>> bounded_list(f"m{n:02}" for n in range(12))
     'm00, m01, m02, m03, m04, m05, m06, m07, m08, m09 and 2 more'
-    >>> listed(())
+    >>> bounded_list(())
     'none'
     """
     given = sorted(names)
@@ -66,13 +66,12 @@ def listed(names: Iterable[str], known: Collection[str] = ()) -> str:
     return (", ".join(f"{name:.80}{meant(name, known)}" for name in given[:MOST_LISTED]) or "none") + more
 
 
-def lacking(adapter_id: str, missing: Collection[str], present: Collection[str]) -> str:
+def without_capabilities(adapter_id: str, missing: Collection[str], present: Collection[str]) -> str:
     """The problem with an adapter that does not have these capabilities, with those that it has.
 
-    >>> lacking("subprocess:web", ["timeot"], ["dry_run", "timeout"])
+    >>> without_capabilities("subprocess:web", ["timeot"], ["dry_run", "timeout"])
     "adapter subprocess:web does not have the capability timeot (did you mean 'timeout'?); it has: dry_run, timeout"
     """
     noun = "capability" if len(missing) == 1 else "capabilities"
-    return (
-        f"adapter {adapter_id} does not have the {noun} {listed(missing, present)}; it has: {listed(present)}"
-    )
+    lacks, has = bounded_list(missing, present), bounded_list(present)
+    return f"adapter {adapter_id} does not have the {noun} {lacks}; it has: {has}"

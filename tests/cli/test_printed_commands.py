@@ -147,7 +147,6 @@ def test_what_a_request_and_its_approval_print_finds_the_adapters_from_any_folde
     assert '"control_digest"' in desk.run(audit)
 
 
-@needs_ssh_keygen
 def test_a_rehearsed_request_goes_its_way_by_printed_commands_with_the_adapters_of_a_named_file(
     desk: Desk,
 ) -> None:
@@ -182,6 +181,7 @@ def test_a_named_file_that_declares_nothing_readable_stops_a_verdict_also_where_
     assert desk.state(request_id) == "pending_approval"
 
 
+@needs_ssh_keygen
 def test_what_a_signed_policy_prints_signs_with_the_key_of_who_runs_it(desk: Desk) -> None:
     key, signers = desk.home / ".ssh" / "id_ed25519", desk.folder / "allowed signers"
     assert keygen("-q", "-t", "ed25519", "-N", "", "-f", key).returncode == 0

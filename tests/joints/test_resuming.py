@@ -163,7 +163,10 @@ def die_and_resume(folder: Path, tries: int) -> None:
     whole = Desk(folder, "whole").live()
     assert whole is not None
     ends: list[Mapping[str, Any]] = [{"key": "whole", "deaths": 0, "settled": None, **whole}]
-    for number in range(tries):
+    dead = 0
+    for number in range(3 * tries):
+        if number >= tries and dead >= tries:
+            break  # a process that is quick enough outlives its death: then another has to die
         phase = PHASES[number % len(PHASES)]
         death = Death(phase, chance.randrange(whole["lines"][phase]))
         desk = Desk(folder, f"key-{number}")
@@ -172,6 +175,7 @@ def die_and_resume(folder: Path, tries: int) -> None:
         told = desk.live()
         assert told is not None
         deaths = [early, late].count(None)
+        dead += deaths
         ends.append({"key": desk.key, "phase": phase, "deaths": deaths, "settled": desk.settled, **told})
     (folder / "tries").write_text(json.dumps(ends))
 
@@ -186,9 +190,7 @@ def test_who_knows_only_the_key_gets_one_run_and_the_steps_own_value_however_oft
             require_one_run(tools, tmp_path, end)
         assert sorted(require_whole_store(tools.store)) == sorted(end["ended"] for end in ends)
     assert {end["phase"] for end in ends[1:] if end["deaths"]} == set(PHASES)
-    assert (
-        sum(end["deaths"] for end in ends) >= TRIES // 2
-    )  # a process that is quick enough outlives its death
+    assert sum(end["deaths"] for end in ends) >= TRIES
 
 
 def require_one_run(tools: NexusControlTools, folder: Path, end: Mapping[str, Any]) -> None:

@@ -150,7 +150,7 @@ def test_labels_that_cannot_be_read_are_rebuilt(labels: str, victim: Victim, tmp
 
 
 @pytest.mark.parametrize("name", sorted(GARBAGE.keys() - {"position"}))
-def test_whoever_reads_garbage_in_the_log_gets_an_answer_or_a_refusal_and_never_a_defect(
+def test_reading_garbage_in_the_log_ends_with_an_answer_or_a_refusal_and_never_with_a_defect(
     name: str, victim: Victim, tmp_path: Path
 ) -> None:
     """What is answered is JSON, too: the command line and the server write it down."""
